@@ -1,0 +1,95 @@
+//! Content identity: [`Digest`], the SHA-256 of some bytes.
+//!
+//! One hash everywhere, locally and remotely: what the Remote Execution API calls a digest.
+
+use std::fmt;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+
+/// A SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+
+    /// The digest of everything `reader` gives, with the number of bytes read. Blocks.
+    ///
+    /// # Errors
+    /// What `reader` returns.
+    pub fn of_reader(reader: &mut dyn io::Read) -> io::Result<(Self, u64)> {
+        let mut hasher = sha2::Sha256::new();
+        let size = io::copy(reader, &mut hasher)?;
+        Ok((Self(hasher.finalize().into()), size))
+    }
+
+    /// Takes 32 bytes as a digest.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Parses 64 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn parse_hex(text: &str) -> Option<Self> {
+        let digits = text.as_bytes();
+        if digits.len() != 64 || digits.iter().any(u8::is_ascii_uppercase) {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            let digit = |c: u8| char::from(c).to_digit(16);
+            *byte = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..4]
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_answer() {
+        let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(Digest::of(b"abc").to_string(), hex);
+        assert_eq!(
+            Digest::of_reader(&mut &b"abc"[..]).unwrap(),
+            (Digest::of(b"abc"), 3)
+        );
+        assert_eq!(Digest::parse_hex(hex), Some(Digest::of(b"abc")));
+    }
+
+    #[test]
+    fn malformed_hex_is_refused() {
+        assert_eq!(Digest::parse_hex("ab"), None);
+        assert_eq!(Digest::parse_hex(&"g".repeat(64)), None);
+        assert_eq!(Digest::parse_hex(&"A".repeat(64)), None);
+    }
+}

@@ -1,0 +1,3 @@
+//! The `watchrun` program.
+
+fn main() {}

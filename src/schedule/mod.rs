@@ -1,0 +1,1 @@
+//! Which task runs next: a pure state machine and the driver that carries its decisions out.

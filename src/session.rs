@@ -1,0 +1,1 @@
+//! The loop that ties watch, plan and schedule together.

@@ -1,0 +1,1 @@
+//! The file-watching system. Knows nothing of tasks; usable by any program on its own.

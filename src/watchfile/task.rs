@@ -1,0 +1,260 @@
+//! The checked form of one `[tasks.*]` or `[services.*]` table: [`Task`].
+//!
+//! Everything here is proven: globs compile, durations are parsed, directories were looked at.
+//! Names in `deps` and `after` are not resolved yet; the plan does that.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::path::RelDir;
+use crate::pattern::PatternSet;
+use crate::task_id::TaskName;
+
+/// A task or service as the watchfile defines it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Its full name.
+    pub name: TaskName,
+    /// Where the name is written.
+    pub span: Span,
+    /// Task, group or service.
+    pub kind: TaskKind,
+    /// What `list` shows.
+    pub description: Option<String>,
+    /// What triggers it and enters its key.
+    pub inputs: Inputs,
+    /// What it produces. Empty: nothing is declared.
+    pub outputs: PatternSet,
+    /// Where each output is written in the watchfile, in the order of `outputs.patterns()`.
+    pub output_spans: Vec<Span>,
+    /// What must succeed (or be ready) first.
+    pub deps: Vec<NameRef>,
+    /// What must have ended first, if it runs at all.
+    pub after: Vec<NameRef>,
+    /// Working directory.
+    pub dir: RelDir,
+    /// Variables set for the command: the watchfile's own, then the task's.
+    pub env: BTreeMap<String, String>,
+    /// Inherited variables that enter the key, in order: the last that matches decides.
+    pub env_inputs: Vec<EnvPattern>,
+    /// Commands whose output enters the key.
+    pub tools: Vec<String>,
+    /// The words before a shell line.
+    pub shell: Vec<String>,
+    /// Whether a success is remembered.
+    pub caching: Caching,
+    /// After this long the command is stopped.
+    pub timeout: Option<Duration>,
+    /// How many further attempts follow a failure.
+    pub retries: u32,
+    /// What a change does to it while it runs.
+    pub on_busy: OnBusy,
+    /// How it is stopped.
+    pub stop: StopRule,
+    /// The pool it takes a slot of, by its index in the watchfile's pools.
+    pub pool: Option<usize>,
+    /// What its failure means for the rest.
+    pub failure: FailureRule,
+    /// Whether it owns the terminal.
+    pub terminal: Terminal,
+}
+
+impl Task {
+    /// What is executed; `None` for a group.
+    #[must_use]
+    pub fn invocation(&self) -> Option<&Invocation> {
+        match &self.kind {
+            TaskKind::Group => None,
+            TaskKind::Command(invocation) => Some(invocation),
+            TaskKind::Service(service) => Some(&service.run),
+        }
+    }
+}
+
+/// What a task is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskKind {
+    /// No command: done when its deps are.
+    Group,
+    /// A command that ends.
+    Command(Invocation),
+    /// A command that stays.
+    Service(Service),
+}
+
+/// A command as the watchfile writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Invocation {
+    /// A string: one line for the task's shell.
+    Line(String),
+    /// An array: the words of one command, no shell.
+    Words(Vec<String>),
+}
+
+/// What enters the key and triggers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inputs {
+    /// No `inputs` key: everything in the root that is not ignored and no task's output.
+    Everything,
+    /// What these match. An empty set: nothing.
+    Patterns(PatternSet),
+}
+
+/// A reference to another task by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameRef {
+    /// The full name it refers to.
+    pub name: TaskName,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// A stretch of one watchfile's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    /// Index of the file in the watchfile's sources: 0 is the main one.
+    pub source: usize,
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
+/// One element of `env_inputs`: a name in which `*` stands for any characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvPattern {
+    /// The name, possibly with `*`.
+    pub name: String,
+    /// Whether it takes away (`!NAME`) rather than adds.
+    pub excludes: bool,
+}
+
+impl EnvPattern {
+    /// Whether it speaks of the variable `name`.
+    #[must_use]
+    pub fn matches(&self, name: &[u8]) -> bool {
+        fn glob(pattern: &[u8], name: &[u8]) -> bool {
+            match pattern.split_first() {
+                None => name.is_empty(),
+                Some((b'*', rest)) => (0..=name.len()).any(|skip| glob(rest, &name[skip..])),
+                Some((byte, rest)) => name.first() == Some(byte) && glob(rest, &name[1..]),
+            }
+        }
+        glob(self.name.as_bytes(), name)
+    }
+}
+
+/// Whether a success is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caching {
+    /// It is, and its outputs are kept for later.
+    On,
+    /// `cache = false`: the task runs whenever it is asked for.
+    Off,
+}
+
+/// What a change does to a task while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnBusy {
+    /// Restart, but never more than twice in a row.
+    Auto,
+    /// Stop it and start over.
+    Restart,
+    /// Let it finish, then run it again.
+    Queue,
+    /// Let it finish.
+    Ignore,
+}
+
+/// How a command is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopRule {
+    /// The signal sent first, by number.
+    pub signal: i32,
+    /// How long it may take before it is killed.
+    pub grace: Duration,
+}
+
+/// What the failure of a task means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureRule {
+    /// Its dependents are skipped and the run fails.
+    Fails,
+    /// `allow_failure`: it is reported and nothing else.
+    Allowed,
+}
+
+/// Whether a task owns the terminal while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terminal {
+    /// Its output is captured, it has no input.
+    Captured,
+    /// `interactive`: it has the terminal alone.
+    Owned,
+}
+
+/// A command that stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// What is executed.
+    pub run: Invocation,
+    /// When it counts as ready.
+    pub ready: Ready,
+    /// What follows when it ends by itself.
+    pub restart: Restart,
+    /// A signal, by number, that is sent on a change instead of a restart.
+    pub reload_signal: Option<i32>,
+}
+
+/// When a service is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// What is tried.
+    pub probe: ReadyProbe,
+    /// For how long.
+    pub timeout: Duration,
+}
+
+/// How readiness is found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadyProbe {
+    /// As soon as it is spawned.
+    Spawned,
+    /// When a connection to `host:port` is accepted.
+    Tcp(String),
+    /// When a GET of this URL answers with a status below 400.
+    Http(String),
+    /// When a line of its output matches this regular expression.
+    Log(String),
+    /// When this shell line succeeds.
+    Exec(String),
+}
+
+/// What follows when a service ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// It is started again.
+    Always,
+    /// It is started again unless it exited with 0.
+    OnFailure,
+    /// It is not.
+    Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_in_an_environment_name_stands_for_any_characters() {
+        let pattern = |name: &str| EnvPattern {
+            name: name.to_owned(),
+            excludes: false,
+        };
+        assert!(pattern("FOO_*").matches(b"FOO_BAR"));
+        assert!(pattern("*").matches(b"X"));
+        assert!(pattern("A*Z").matches(b"ABZ"));
+        assert!(!pattern("FOO_*").matches(b"FOO"));
+        assert!(!pattern("FOO").matches(b"FOO_BAR"));
+    }
+}
