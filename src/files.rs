@@ -4,7 +4,7 @@
 
 use crate::disk::FileStat;
 use crate::path::{RelDir, RelPath};
-use crate::pattern::PatternSet;
+use crate::pattern::{Pattern, PatternSet};
 
 /// One file, link or other thing that is not a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl FileList {
     pub fn matching(&self, patterns: &PatternSet) -> Vec<&FileEntry> {
         let mut dirs: Vec<&RelDir> = patterns
             .includes()
-            .map(|pattern| pattern.prefix())
+            .map(Pattern::prefix)
             .collect();
         dirs.sort_unstable();
         dirs.dedup();
@@ -110,7 +110,6 @@ impl FileList {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pattern::Pattern;
 
     const STAT: FileStat = FileStat {
         dev: 1,
