@@ -1,1 +1,4 @@
 //! Which task runs next: a pure state machine and the driver that carries its decisions out.
+
+pub mod graph;
+pub mod state;

@@ -1,0 +1,591 @@
+//! Which task next: [`Schedule`], a pure state machine over a task graph.
+//!
+//! No clock, no thread, no I/O. The driver asks what to check, start and stop, and tells what came
+//! of it; a change re-opens tasks in the schedule that is running. See `docs/design/schedule.md`.
+//!
+//! Per task: `Out` (not asked for), `Waiting` (for deps), `Checking` (is it stale?), `Ready` (stale,
+//! waiting for a slot), `Running`, `Ended`. Only a re-opening leaves `Ended`.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use crate::outcome::Outcome;
+use crate::schedule::graph::{Graph, Role};
+use crate::task_id::{TaskId, TaskMap};
+use crate::watchfile::{FailureRule, OnBusy, Terminal};
+
+/// How many restarts in a row `on_busy = "auto"` allows before a run is left to finish.
+pub const RESTARTS_MAX: u32 = 2;
+
+/// What bounds the schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Commands at a time, at least 1.
+    pub jobs: usize,
+    /// Slots of each pool, by the watchfile's pool index.
+    pub pools: Vec<usize>,
+    /// How many failures stop new starts; `None`: none does.
+    pub failures_max: Option<usize>,
+}
+
+/// What a check of one task found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Up to date, or ended for another reason than by running: it ends with this outcome.
+    Ends(Outcome),
+    /// It has to run. For a running task: what it depends on has moved since it started.
+    Stale,
+    /// For a running task: nothing that it depends on has moved.
+    Unmoved,
+}
+
+/// Why a task was skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SkipCause {
+    /// This task, which it depends on, did not succeed.
+    Dep(TaskId),
+    /// The run stopped before its turn.
+    Halted,
+}
+
+/// Where one task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// Not asked for.
+    Out,
+    /// Asked for; a dep has not succeeded yet.
+    Waiting,
+    /// Being checked.
+    Checking,
+    /// Stale; waiting for a slot.
+    Ready,
+    /// Its command runs.
+    Running(Busy),
+    /// It ended.
+    Ended(Outcome),
+    /// It did not run.
+    Skipped(SkipCause),
+}
+
+/// What a running task has been through since it started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// Nothing.
+    Undisturbed,
+    /// A change may concern it: to be checked when its deps have settled.
+    Suspect,
+    /// That check is under way.
+    Rechecking,
+    /// It runs on, and then again.
+    Queued,
+    /// It has been told to stop, and then starts over.
+    Stopping,
+}
+
+/// Names one check of one task: the answer to an earlier one is out of date and is ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The task that is checked.
+    pub task: TaskId,
+    generation: u64,
+}
+
+/// The state of every task of one plan.
+#[derive(Debug)]
+pub struct Schedule {
+    graph: Graph,
+    limits: Limits,
+    states: TaskMap<TaskState>,
+    /// For each task, how many of its deps have not succeeded plus how many of its `after` are
+    /// still to end.
+    blockers: TaskMap<usize>,
+    restarts: TaskMap<u32>,
+    /// The generation of each task's last check.
+    generations: TaskMap<u64>,
+    /// Unblocked tasks that wait to be checked.
+    to_check: BTreeSet<TaskId>,
+    /// Ready tasks, most urgent first, then in watchfile order.
+    ready: BTreeSet<(Reverse<u64>, TaskId)>,
+    running: BTreeSet<TaskId>,
+    to_stop: BTreeSet<TaskId>,
+    skipped: Vec<(TaskId, SkipCause)>,
+    slots: Slots,
+    failures: usize,
+    active: usize,
+}
+
+/// What is taken of the limits.
+#[derive(Debug)]
+struct Slots {
+    jobs: usize,
+    pools: Vec<usize>,
+    /// An interactive task runs, alone.
+    exclusive: bool,
+}
+
+impl Schedule {
+    /// A schedule in which nothing is asked for yet.
+    pub fn new(graph: Graph, limits: Limits) -> Self {
+        let len = graph.nodes().len();
+        Self {
+            states: TaskMap::from_fn(len, |_| TaskState::Out),
+            blockers: TaskMap::from_fn(len, |id| graph.nodes()[id].deps.len()),
+            restarts: TaskMap::from_fn(len, |_| 0),
+            generations: TaskMap::from_fn(len, |_| 0),
+            to_check: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            running: BTreeSet::new(),
+            to_stop: BTreeSet::new(),
+            skipped: Vec::new(),
+            slots: Slots {
+                jobs: 0,
+                pools: vec![0; limits.pools.len()],
+                exclusive: false,
+            },
+            failures: 0,
+            active: 0,
+            graph,
+            limits,
+        }
+    }
+
+    /// Where `id` stands.
+    pub fn state(&self, id: TaskId) -> TaskState {
+        self.states[id]
+    }
+
+    /// Whether nothing waits, is checked or runs.
+    pub fn is_settled(&self) -> bool {
+        self.active == 0
+    }
+
+    /// Asks for `ids`, or asks again: what has ended is checked anew, what runs is re-checked
+    /// without being touched. Tasks that a halt left out are asked for again as well.
+    ///
+    /// The caller closes `ids` over deps (first run) or over dependents (a change).
+    pub fn open(&mut self, ids: &[TaskId]) {
+        self.failures = 0;
+        let halted = |(id, state): (TaskId, &TaskState)| {
+            (*state == TaskState::Skipped(SkipCause::Halted)).then_some(id)
+        };
+        let mut all: BTreeSet<TaskId> = self.states.iter().filter_map(halted).collect();
+        all.extend(ids);
+        for &id in &all {
+            self.reopen(id);
+        }
+        for id in all {
+            let nodes = self.graph.nodes();
+            let failed = nodes[id]
+                .deps
+                .iter()
+                .copied()
+                .find(|&dep| self.has_failed(dep));
+            if let (Some(dep), TaskState::Waiting) = (failed, self.states[id]) {
+                self.skip(id, SkipCause::Dep(dep));
+            }
+        }
+    }
+
+    /// The next task to check for staleness, if any; it is now being checked.
+    pub fn next_check(&mut self) -> Option<Ticket> {
+        let id = self.to_check.pop_first()?;
+        let next = match self.states[id] {
+            TaskState::Running(_) => TaskState::Running(Busy::Rechecking),
+            _ => TaskState::Checking,
+        };
+        self.set(id, next);
+        self.generations[id] += 1;
+        Some(Ticket {
+            task: id,
+            generation: self.generations[id],
+        })
+    }
+
+    /// Takes the answer to a check. Returns whether it counted: one that was overtaken by a
+    /// re-opening or by the task's end does not.
+    pub fn checked(&mut self, ticket: Ticket, found: Checked) -> bool {
+        let id = ticket.task;
+        if ticket.generation != self.generations[id] {
+            return false;
+        }
+        match (self.states[id], found) {
+            (TaskState::Checking, Checked::Ends(outcome)) => self.end(id, outcome),
+            (TaskState::Checking, Checked::Stale | Checked::Unmoved) => {
+                self.set(id, TaskState::Ready);
+            }
+            (TaskState::Running(Busy::Rechecking), Checked::Stale) => self.disturb(id),
+            (TaskState::Running(Busy::Rechecking), Checked::Ends(_) | Checked::Unmoved) => {
+                self.set(id, TaskState::Running(Busy::Undisturbed));
+            }
+            (_, _) => return false,
+        }
+        true
+    }
+
+    /// The next task to start, if a slot is free; it is now running.
+    ///
+    /// Most urgent first. A task whose dependent still runs is held back, and the dependent is
+    /// told to stop if its `on_busy` allows that.
+    pub fn next_start(&mut self) -> Option<TaskId> {
+        let mut from = Bound::Unbounded;
+        loop {
+            let full = self.slots.jobs >= self.limits.jobs && !self.graph.has_services();
+            if full || self.ready.is_empty() {
+                return None;
+            }
+            let mut ready = self.ready.range((from, Bound::Unbounded));
+            let key = *ready.find(|&&(_, id)| self.has_slot(id))?;
+            if !self.is_held_back(key.1) {
+                self.set(key.1, TaskState::Running(Busy::Undisturbed));
+                return Some(key.1);
+            }
+            from = Bound::Excluded(key);
+        }
+    }
+
+    /// The next running task to stop, if any. It still has to be reported as ended.
+    pub fn next_stop(&mut self) -> Option<TaskId> {
+        self.to_stop.pop_first()
+    }
+
+    /// The tasks that were skipped since the last call, in the order that was decided.
+    pub fn take_skipped(&mut self) -> Vec<(TaskId, SkipCause)> {
+        std::mem::take(&mut self.skipped)
+    }
+
+    /// Takes the end of a running task. `again`: its result does not count, it has to run once
+    /// more (its inputs moved while it ran).
+    pub fn ended(&mut self, id: TaskId, outcome: Outcome, again: bool) {
+        let TaskState::Running(busy) = self.states[id] else {
+            unreachable!(
+                "BUG: task {id:?} ended without running: {:?}",
+                self.states[id]
+            );
+        };
+        self.to_stop.remove(&id);
+        match busy {
+            Busy::Stopping => {
+                self.restarts[id] += 1;
+                self.reconsider(id);
+            }
+            Busy::Suspect | Busy::Rechecking | Busy::Queued => {
+                self.restarts[id] = 0;
+                self.reconsider(id);
+            }
+            Busy::Undisturbed => {
+                self.restarts[id] = 0;
+                if again && self.graph.nodes()[id].on_busy != OnBusy::Ignore {
+                    self.reconsider(id);
+                } else {
+                    self.end(id, outcome);
+                }
+            }
+        }
+    }
+
+    /// Stops everything: nothing starts any more, what runs is told to stop.
+    pub fn halt(&mut self) {
+        self.halt_waiting();
+        let ids: Vec<TaskId> = self.states.ids().collect();
+        for id in ids {
+            match self.states[id] {
+                TaskState::Checking => self.skip(id, SkipCause::Halted),
+                TaskState::Running(_) => {
+                    self.set(id, TaskState::Running(Busy::Undisturbed));
+                    self.to_stop.insert(id);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether a task's failure counts: it failed and that is not allowed.
+    pub fn has_failed(&self, id: TaskId) -> bool {
+        match self.states[id] {
+            TaskState::Ended(outcome) => !self.clears(id, outcome),
+            TaskState::Skipped(_) => true,
+            TaskState::Out
+            | TaskState::Waiting
+            | TaskState::Checking
+            | TaskState::Ready
+            | TaskState::Running(_) => false,
+        }
+    }
+
+    /// Replaces the urgencies: longest remaining path, in any one unit.
+    pub fn set_urgency(&mut self, urgency: TaskMap<u64>) {
+        let ready: Vec<TaskId> = self.ready.iter().map(|&(_, id)| id).collect();
+        self.graph.set_urgency(urgency);
+        self.ready = ready.into_iter().map(|id| self.ready_key(id)).collect();
+    }
+
+    fn reopen(&mut self, id: TaskId) {
+        let next = match self.states[id] {
+            TaskState::Out
+            | TaskState::Ended(_)
+            | TaskState::Skipped(_)
+            | TaskState::Ready
+            | TaskState::Checking => TaskState::Waiting,
+            TaskState::Running(Busy::Undisturbed | Busy::Suspect | Busy::Rechecking) => {
+                TaskState::Running(Busy::Suspect)
+            }
+            TaskState::Waiting | TaskState::Running(Busy::Queued | Busy::Stopping) => return,
+        };
+        self.set(id, next);
+    }
+
+    /// A running task depends on something that moved.
+    fn disturb(&mut self, id: TaskId) {
+        let node = &self.graph.nodes()[id];
+        let stops = match node.on_busy {
+            OnBusy::Restart => true,
+            OnBusy::Auto => self.restarts[id] < RESTARTS_MAX,
+            OnBusy::Queue | OnBusy::Ignore => false,
+        };
+        let queues = node.on_busy != OnBusy::Ignore;
+        if stops {
+            self.to_stop.insert(id);
+            self.set(id, TaskState::Running(Busy::Stopping));
+        } else if queues {
+            self.set(id, TaskState::Running(Busy::Queued));
+        } else {
+            self.set(id, TaskState::Running(Busy::Undisturbed));
+        }
+    }
+
+    /// A task that ran goes back to the start: its deps may have changed meanwhile.
+    fn reconsider(&mut self, id: TaskId) {
+        self.set(id, TaskState::Waiting);
+        let failed = self.graph.nodes()[id]
+            .deps
+            .iter()
+            .copied()
+            .find(|&dep| self.has_failed(dep));
+        if let Some(dep) = failed {
+            self.skip(id, SkipCause::Dep(dep));
+        }
+    }
+
+    fn end(&mut self, id: TaskId, outcome: Outcome) {
+        self.set(id, TaskState::Ended(outcome));
+        if !self.clears(id, outcome) {
+            self.skip_dependents(id);
+            if outcome != Outcome::Cancelled {
+                self.failures += 1;
+                if self.limits.failures_max == Some(self.failures) {
+                    self.halt_waiting();
+                }
+            }
+        }
+    }
+
+    fn skip(&mut self, id: TaskId, cause: SkipCause) {
+        self.set(id, TaskState::Skipped(cause));
+        self.skipped.push((id, cause));
+        if matches!(cause, SkipCause::Dep(_)) {
+            self.skip_dependents(id);
+        }
+    }
+
+    fn skip_dependents(&mut self, id: TaskId) {
+        let mut below = vec![id];
+        while let Some(cause) = below.pop() {
+            for dependent in self.graph.dependents(cause).to_vec() {
+                if self.states[dependent] == TaskState::Waiting {
+                    let cause = SkipCause::Dep(cause);
+                    self.set(dependent, TaskState::Skipped(cause));
+                    self.skipped.push((dependent, cause));
+                    below.push(dependent);
+                }
+            }
+        }
+    }
+
+    fn halt_waiting(&mut self) {
+        let ids: Vec<TaskId> = self.states.ids().collect();
+        for id in ids {
+            if matches!(self.states[id], TaskState::Waiting | TaskState::Ready) {
+                self.skip(id, SkipCause::Halted);
+            }
+        }
+    }
+
+    /// The only place where a state changes: keeps blockers, queues and slots in step.
+    fn set(&mut self, id: TaskId, next: TaskState) {
+        let before = std::mem::replace(&mut self.states[id], next);
+        self.leave(id, before);
+        self.enter(id, next);
+        let unblocks = |state| self.lets_pass(id, state);
+        let (was, is) = (unblocks(before), unblocks(next));
+        if was.dep != is.dep {
+            for dependent in self.graph.dependents(id).to_vec() {
+                self.shift_blockers(dependent, is.dep);
+            }
+        }
+        if was.order != is.order {
+            for follower in self.graph.followers(id).to_vec() {
+                self.shift_blockers(follower, is.order);
+            }
+        }
+    }
+
+    fn leave(&mut self, id: TaskId, state: TaskState) {
+        match state {
+            TaskState::Out | TaskState::Ended(_) | TaskState::Skipped(_) => {}
+            TaskState::Waiting => {
+                self.active -= 1;
+                self.to_check.remove(&id);
+            }
+            TaskState::Checking => self.active -= 1,
+            TaskState::Ready => {
+                self.active -= 1;
+                let key = self.ready_key(id);
+                self.ready.remove(&key);
+            }
+            TaskState::Running(_) => {
+                self.active -= 1;
+                self.to_check.remove(&id);
+                self.running.remove(&id);
+                self.shift_slots(id, false);
+            }
+        }
+    }
+
+    fn enter(&mut self, id: TaskId, state: TaskState) {
+        match state {
+            TaskState::Out | TaskState::Ended(_) | TaskState::Skipped(_) => return,
+            TaskState::Ready => {
+                let key = self.ready_key(id);
+                self.ready.insert(key);
+            }
+            TaskState::Running(_) => {
+                self.running.insert(id);
+                self.shift_slots(id, true);
+            }
+            TaskState::Waiting | TaskState::Checking => {}
+        }
+        self.active += 1;
+        self.queue_check(id);
+    }
+
+    /// A blocker of `id` went (`freed`) or came.
+    fn shift_blockers(&mut self, id: TaskId, freed: bool) {
+        if freed {
+            self.blockers[id] -= 1;
+            self.queue_check(id);
+            return;
+        }
+        self.blockers[id] += 1;
+        self.to_check.remove(&id);
+        // What it was found to be, or is being checked for, no longer holds.
+        if matches!(self.states[id], TaskState::Ready | TaskState::Checking) {
+            self.set(id, TaskState::Waiting);
+        }
+    }
+
+    fn queue_check(&mut self, id: TaskId) {
+        let wants = matches!(
+            self.states[id],
+            TaskState::Waiting | TaskState::Running(Busy::Suspect)
+        );
+        if wants && self.blockers[id] == 0 {
+            self.to_check.insert(id);
+        }
+    }
+
+    fn lets_pass(&self, id: TaskId, state: TaskState) -> Pass {
+        match state {
+            TaskState::Out => Pass {
+                dep: false,
+                order: true,
+            },
+            TaskState::Ended(outcome) => Pass {
+                dep: self.clears(id, outcome),
+                order: true,
+            },
+            TaskState::Skipped(_) => Pass {
+                dep: false,
+                order: true,
+            },
+            TaskState::Waiting | TaskState::Checking | TaskState::Ready | TaskState::Running(_) => {
+                Pass {
+                    dep: false,
+                    order: false,
+                }
+            }
+        }
+    }
+
+    fn clears(&self, id: TaskId, outcome: Outcome) -> bool {
+        let allowed = self.graph.nodes()[id].failure == FailureRule::Allowed;
+        outcome.is_success() || (allowed && matches!(outcome, Outcome::Failed | Outcome::TimedOut))
+    }
+
+    fn has_slot(&self, id: TaskId) -> bool {
+        let node = &self.graph.nodes()[id];
+        let alone = node.terminal == Terminal::Owned;
+        let full = node.role == Role::Command && self.slots.jobs >= self.limits.jobs;
+        if full || self.slots.exclusive || (alone && self.slots.jobs > 0) {
+            return false;
+        }
+        node.pool
+            .is_none_or(|pool| self.slots.pools[pool] < self.limits.pools[pool])
+    }
+
+    /// Whether a dependent of `id` runs; one that may be stopped is told to.
+    ///
+    /// Only a task that was re-opened under a running dependent can be held back, and then
+    /// something blocks that dependent: without such a one there is nothing to look for.
+    fn is_held_back(&mut self, id: TaskId) -> bool {
+        let blocked = |id: &TaskId| self.blockers[*id] > 0;
+        let suspects: Vec<TaskId> = self.running.iter().copied().filter(blocked).collect();
+        if suspects.is_empty() {
+            return false;
+        }
+        let below = self.graph.all_dependents(id);
+        let held: Vec<TaskId> = suspects
+            .into_iter()
+            .filter(|suspect| self.graph.nodes()[*suspect].role == Role::Command)
+            .filter(|suspect| below.contains(suspect))
+            .collect();
+        for &dependent in &held {
+            match self.states[dependent] {
+                TaskState::Running(Busy::Queued | Busy::Stopping) => {}
+                _ => self.disturb(dependent),
+            }
+        }
+        !held.is_empty()
+    }
+
+    fn shift_slots(&mut self, id: TaskId, taken: bool) {
+        let node = &self.graph.nodes()[id];
+        let shift = |count: &mut usize| *count = if taken { *count + 1 } else { *count - 1 };
+        if node.role == Role::Service {
+            return;
+        }
+        shift(&mut self.slots.jobs);
+        if let Some(pool) = node.pool {
+            shift(&mut self.slots.pools[pool]);
+        }
+        if node.terminal == Terminal::Owned {
+            self.slots.exclusive = taken;
+        }
+    }
+
+    fn ready_key(&self, id: TaskId) -> (Reverse<u64>, TaskId) {
+        (Reverse(self.graph.urgency(id)), id)
+    }
+}
+
+/// What a task in some state lets happen.
+struct Pass {
+    /// Those that depend on it may go on.
+    dep: bool,
+    /// Those that come after it may go on.
+    order: bool,
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -1,0 +1,488 @@
+//! Tests of the schedule: single behaviours by hand, all small graphs by exhaustion.
+//!
+//! The exhaustive ones run the schedule against a model of the world in which every task has a
+//! version that changes bump, and a key made of its version and its deps' keys.
+
+use super::*;
+use crate::schedule::graph::Node;
+
+fn id(idx: usize) -> TaskId {
+    TaskId::new(idx)
+}
+
+fn node(deps: &[usize]) -> Node {
+    Node {
+        deps: deps.iter().map(|&dep| id(dep)).collect(),
+        after: Vec::new(),
+        role: Role::Command,
+        pool: None,
+        on_busy: OnBusy::Auto,
+        failure: FailureRule::Fails,
+        terminal: Terminal::Captured,
+    }
+}
+
+fn limits(jobs: usize) -> Limits {
+    Limits {
+        jobs,
+        pools: vec![1],
+        failures_max: None,
+    }
+}
+
+/// One task to a list of deps.
+fn schedule(deps: &[&[usize]], jobs: usize) -> Schedule {
+    Schedule::new(
+        Graph::new(deps.iter().map(|deps| node(deps)).collect()),
+        limits(jobs),
+    )
+}
+
+fn open_all(schedule: &mut Schedule) {
+    let ids: Vec<TaskId> = schedule.states.ids().collect();
+    schedule.open(&ids);
+}
+
+/// Answers every check with "stale".
+fn all_stale(schedule: &mut Schedule) {
+    while let Some(ticket) = schedule.next_check() {
+        schedule.checked(ticket, Checked::Stale);
+    }
+}
+
+fn starts(schedule: &mut Schedule) -> Vec<usize> {
+    std::iter::from_fn(|| schedule.next_start())
+        .map(TaskId::idx)
+        .collect()
+}
+
+fn stops(schedule: &mut Schedule) -> Vec<usize> {
+    std::iter::from_fn(|| schedule.next_stop())
+        .map(TaskId::idx)
+        .collect()
+}
+
+/// A schedule of one task that runs.
+fn one_running(on_busy: OnBusy) -> Schedule {
+    let nodes = [Node {
+        on_busy,
+        ..node(&[])
+    }];
+    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), limits(1));
+    open_all(&mut schedule);
+    all_stale(&mut schedule);
+    assert_eq!(starts(&mut schedule), [0]);
+    schedule
+}
+
+#[test]
+fn tasks_start_in_watchfile_order_up_to_the_limit() {
+    let mut schedule = schedule(&[&[], &[], &[]], 2);
+    open_all(&mut schedule);
+    all_stale(&mut schedule);
+    assert_eq!(starts(&mut schedule), [0, 1]);
+    schedule.ended(id(0), Outcome::Done, false);
+    assert_eq!(starts(&mut schedule), [2]);
+}
+
+#[test]
+fn the_most_urgent_task_starts_first() {
+    let mut schedule = schedule(&[&[], &[], &[1]], 1);
+    let paths = schedule.graph.longest_paths(&TaskMap::from_fn(3, |_| 10));
+    schedule.set_urgency(paths);
+    open_all(&mut schedule);
+    all_stale(&mut schedule);
+    assert_eq!(starts(&mut schedule), [1]);
+}
+
+#[test]
+fn a_failed_task_skips_its_dependents_and_names_the_cause() {
+    let mut schedule = schedule(&[&[], &[0], &[1], &[]], 1);
+    open_all(&mut schedule);
+    all_stale(&mut schedule);
+    assert_eq!(starts(&mut schedule), [0]);
+    schedule.ended(id(0), Outcome::Failed, false);
+    assert_eq!(
+        schedule.take_skipped(),
+        [
+            (id(1), SkipCause::Dep(id(0))),
+            (id(2), SkipCause::Dep(id(1)))
+        ]
+    );
+    assert_eq!(starts(&mut schedule), [3]);
+}
+
+#[test]
+fn an_allowed_failure_lets_dependents_go_on() {
+    let nodes = [
+        Node {
+            failure: FailureRule::Allowed,
+            ..node(&[])
+        },
+        node(&[0]),
+    ];
+    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), limits(1));
+    open_all(&mut schedule);
+    all_stale(&mut schedule);
+    starts(&mut schedule);
+    schedule.ended(id(0), Outcome::Failed, false);
+    all_stale(&mut schedule);
+    assert_eq!(starts(&mut schedule), [1]);
+    assert!(!schedule.has_failed(id(0)));
+}
+
+#[test]
+fn the_failure_limit_stops_new_starts_and_lets_running_tasks_finish() {
+    let mut schedule = schedule(&[&[], &[], &[]], 2);
+    schedule.limits.failures_max = Some(1);
+    open_all(&mut schedule);
+    all_stale(&mut schedule);
+    assert_eq!(starts(&mut schedule), [0, 1]);
+    schedule.ended(id(0), Outcome::Failed, false);
+    assert_eq!(schedule.take_skipped(), [(id(2), SkipCause::Halted)]);
+    assert!(stops(&mut schedule).is_empty());
+    schedule.ended(id(1), Outcome::Done, false);
+    assert!(schedule.is_settled());
+}
+
+#[test]
+fn a_halted_task_is_asked_for_again_by_the_next_change() {
+    let mut schedule = schedule(&[&[], &[]], 1);
+    schedule.limits.failures_max = Some(1);
+    open_all(&mut schedule);
+    all_stale(&mut schedule);
+    starts(&mut schedule);
+    schedule.ended(id(0), Outcome::Failed, false);
+    schedule.open(&[id(0)]);
+    all_stale(&mut schedule);
+    assert_eq!(starts(&mut schedule), [0]);
+    schedule.ended(id(0), Outcome::Done, false);
+    assert_eq!(starts(&mut schedule), [1]);
+}
+
+#[test]
+fn after_orders_but_does_not_ask() {
+    let nodes = [
+        node(&[]),
+        Node {
+            after: vec![id(0)],
+            ..node(&[])
+        },
+    ];
+    let graph = Graph::new(nodes.into_iter().collect());
+    let mut alone = Schedule::new(graph.clone(), limits(2));
+    alone.open(&[id(1)]);
+    all_stale(&mut alone);
+    assert_eq!(starts(&mut alone), [1]);
+    let mut both = Schedule::new(graph, limits(2));
+    open_all(&mut both);
+    all_stale(&mut both);
+    assert_eq!(starts(&mut both), [0]);
+    both.ended(id(0), Outcome::Failed, false);
+    all_stale(&mut both);
+    assert_eq!(starts(&mut both), [1]);
+}
+
+#[test]
+fn a_pool_bounds_its_tasks_beside_the_job_limit() {
+    let pooled = || Node {
+        pool: Some(0),
+        ..node(&[])
+    };
+    let nodes = [pooled(), pooled(), node(&[])];
+    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), limits(3));
+    open_all(&mut schedule);
+    all_stale(&mut schedule);
+    assert_eq!(starts(&mut schedule), [0, 2]);
+    schedule.ended(id(0), Outcome::Done, false);
+    assert_eq!(starts(&mut schedule), [1]);
+}
+
+#[test]
+fn an_interactive_task_runs_alone() {
+    let nodes = [
+        node(&[]),
+        Node {
+            terminal: Terminal::Owned,
+            ..node(&[])
+        },
+        node(&[]),
+    ];
+    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), limits(3));
+    open_all(&mut schedule);
+    all_stale(&mut schedule);
+    assert_eq!(starts(&mut schedule), [0, 2]);
+    schedule.ended(id(0), Outcome::Done, false);
+    assert!(starts(&mut schedule).is_empty());
+    schedule.ended(id(2), Outcome::Done, false);
+    assert_eq!(starts(&mut schedule), [1]);
+    schedule.open(&[id(0)]);
+    all_stale(&mut schedule);
+    assert!(starts(&mut schedule).is_empty());
+}
+
+#[test]
+fn services_take_no_job_slot() {
+    let nodes = [
+        node(&[]),
+        Node {
+            role: Role::Service,
+            ..node(&[])
+        },
+    ];
+    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), limits(1));
+    open_all(&mut schedule);
+    all_stale(&mut schedule);
+    assert_eq!(starts(&mut schedule), [0, 1]);
+}
+
+#[test]
+fn a_change_that_moves_nothing_leaves_the_running_task_alone() {
+    let mut schedule = one_running(OnBusy::Restart);
+    schedule.open(&[id(0)]);
+    let ticket = schedule.next_check().unwrap();
+    assert!(schedule.checked(ticket, Checked::Unmoved));
+    assert!(stops(&mut schedule).is_empty());
+    schedule.ended(id(0), Outcome::Done, false);
+    assert_eq!(schedule.state(id(0)), TaskState::Ended(Outcome::Done));
+}
+
+/// What happens to a running task at each of five changes that move it: `s`topped, `q`ueued or
+/// `-`, each time run again at once where it may.
+#[track_caller]
+fn check_busy(on_busy: OnBusy, expected: &str) {
+    let mut schedule = one_running(on_busy);
+    let mut seen = String::new();
+    for _ in 0..5 {
+        schedule.open(&[id(0)]);
+        all_stale(&mut schedule);
+        let stopped = !stops(&mut schedule).is_empty();
+        let outcome = if stopped {
+            Outcome::Cancelled
+        } else {
+            Outcome::Done
+        };
+        schedule.ended(id(0), outcome, !stopped);
+        all_stale(&mut schedule);
+        let again = !starts(&mut schedule).is_empty();
+        seen.push(match (stopped, again) {
+            (true, _) => 's',
+            (false, true) => 'q',
+            (false, false) => '-',
+        });
+        if !again {
+            return assert_eq!(seen, expected);
+        }
+    }
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn on_busy_decides_what_a_change_does_to_a_running_task() {
+    check_busy(OnBusy::Restart, "sssss");
+    check_busy(OnBusy::Queue, "qqqqq");
+    check_busy(OnBusy::Ignore, "-");
+    check_busy(OnBusy::Auto, "ssqss");
+}
+
+#[test]
+fn an_answer_that_was_overtaken_does_not_count() {
+    let mut schedule = schedule(&[&[]], 1);
+    open_all(&mut schedule);
+    let first = schedule.next_check().unwrap();
+    schedule.open(&[id(0)]);
+    let second = schedule.next_check().unwrap();
+    assert!(!schedule.checked(first, Checked::Ends(Outcome::Fresh)));
+    assert!(schedule.checked(second, Checked::Stale));
+    assert_eq!(schedule.state(id(0)), TaskState::Ready);
+}
+
+#[test]
+fn a_dep_does_not_start_under_a_running_dependent() {
+    let mut schedule = schedule(&[&[], &[0]], 2);
+    open_all(&mut schedule);
+    let ticket = schedule.next_check().unwrap();
+    schedule.checked(ticket, Checked::Ends(Outcome::Fresh));
+    all_stale(&mut schedule);
+    assert_eq!(starts(&mut schedule), [1]);
+    schedule.open(&[id(0), id(1)]);
+    all_stale(&mut schedule);
+    assert!(starts(&mut schedule).is_empty());
+    assert_eq!(stops(&mut schedule), [1]);
+    schedule.ended(id(1), Outcome::Cancelled, false);
+    assert_eq!(starts(&mut schedule), [0]);
+    schedule.ended(id(0), Outcome::Done, false);
+    all_stale(&mut schedule);
+    assert_eq!(starts(&mut schedule), [1]);
+}
+
+#[test]
+fn halting_stops_what_runs_and_starts_nothing() {
+    let mut schedule = schedule(&[&[], &[0], &[]], 1);
+    open_all(&mut schedule);
+    all_stale(&mut schedule);
+    assert_eq!(starts(&mut schedule), [0]);
+    schedule.halt();
+    assert_eq!(stops(&mut schedule), [0]);
+    assert!(starts(&mut schedule).is_empty());
+    schedule.ended(id(0), Outcome::Cancelled, false);
+    assert!(schedule.is_settled());
+}
+
+/// A world in which tasks have versions, and a key is what a run would be computed from.
+struct World {
+    deps: Vec<Vec<usize>>,
+    fails: Vec<bool>,
+    versions: Vec<u64>,
+    recorded: Vec<Option<String>>,
+    failed: Vec<Option<String>>,
+    started: Vec<Option<String>>,
+    starts: usize,
+}
+
+impl World {
+    fn key(&self, task: usize) -> String {
+        let deps: Vec<String> = self.deps[task].iter().map(|&dep| self.key(dep)).collect();
+        format!("{task}v{}({})", self.versions[task], deps.join(","))
+    }
+
+    fn answer(&self, task: usize, running: bool) -> Checked {
+        let key = Some(self.key(task));
+        if running {
+            return if self.started[task] == key {
+                Checked::Unmoved
+            } else {
+                Checked::Stale
+            };
+        }
+        if self.recorded[task] == key {
+            Checked::Ends(Outcome::Fresh)
+        } else if self.failed[task] == key {
+            Checked::Ends(Outcome::Failed)
+        } else {
+            Checked::Stale
+        }
+    }
+}
+
+/// Carries out every decision; ends the running task that `pick` chooses. A step is one end.
+fn run_to_idle(
+    schedule: &mut Schedule,
+    world: &mut World,
+    jobs: usize,
+    change: Option<(usize, usize)>,
+) {
+    for step in 0..100 {
+        if let Some((at, task)) = change
+            && at == step
+        {
+            world.versions[task] += 1;
+            let mut hit = schedule.graph.all_dependents(id(task));
+            hit.push(id(task));
+            schedule.open(&hit);
+        }
+        while let Some(ticket) = schedule.next_check() {
+            let task = ticket.task.idx();
+            let running = matches!(schedule.state(ticket.task), TaskState::Running(_));
+            schedule.checked(ticket, world.answer(task, running));
+        }
+        while let Some(task) = schedule.next_start() {
+            let task = task.idx();
+            for &dep in &world.deps[task] {
+                let state = schedule.state(id(dep));
+                assert!(
+                    matches!(state, TaskState::Ended(o) if o.is_success()),
+                    "{dep}: {state:?}"
+                );
+            }
+            world.started[task] = Some(world.key(task));
+            world.starts += 1;
+        }
+        let stopping: Vec<TaskId> = std::iter::from_fn(|| schedule.next_stop()).collect();
+        let running: Vec<TaskId> = schedule.running.iter().copied().collect();
+        assert!(running.len() <= jobs);
+        if let Some(&task) = stopping.first() {
+            schedule.ended(task, Outcome::Cancelled, false);
+            stopping[1..].iter().for_each(|&other| {
+                schedule.to_stop.insert(other);
+            });
+        } else if let Some(&task) = running.get(step % running.len().max(1)) {
+            end_one(schedule, world, task);
+        } else if change.is_none_or(|(at, _)| at <= step) {
+            return;
+        }
+    }
+    panic!("the schedule does not come to rest");
+}
+
+fn end_one(schedule: &mut Schedule, world: &mut World, task: TaskId) {
+    let key = world.started[task.idx()].take();
+    let moved = key.as_deref() != Some(&world.key(task.idx()));
+    if world.fails[task.idx()] {
+        world.failed[task.idx()] = key;
+        schedule.ended(task, Outcome::Failed, moved);
+    } else {
+        if !moved {
+            world.recorded[task.idx()] = key;
+        }
+        schedule.ended(task, Outcome::Done, moved);
+    }
+}
+
+fn assert_exact(schedule: &Schedule, world: &World) {
+    assert!(schedule.is_settled());
+    assert_eq!(schedule.slots.jobs, 0);
+    for task in 0..world.deps.len() {
+        let state = schedule.state(id(task));
+        let blocked = world.deps[task]
+            .iter()
+            .any(|&dep| schedule.has_failed(id(dep)));
+        match state {
+            TaskState::Ended(outcome) if outcome.is_success() => {
+                assert!(
+                    !blocked && world.recorded[task] == Some(world.key(task)),
+                    "{task} is stale"
+                );
+            }
+            TaskState::Ended(Outcome::Failed) => assert!(world.fails[task] && !blocked),
+            TaskState::Skipped(SkipCause::Dep(_)) => assert!(blocked, "{task} skipped for nothing"),
+            other => panic!("task {task} came to rest as {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn every_graph_of_four_tasks_comes_to_rest_exact_whatever_changes_when() {
+    let pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)];
+    for edges in 0..1_u32 << pairs.len() {
+        let mut deps = vec![Vec::new(); 4];
+        for (bit, (dep, task)) in pairs.iter().enumerate() {
+            if edges >> bit & 1 == 1 {
+                deps[*task].push(*dep);
+            }
+        }
+        for fails in 0..16_u32 {
+            for jobs in 1..=2 {
+                let changes = (0..6).flat_map(|at| (0..4).map(move |task| Some((at, task))));
+                for change in std::iter::once(None).chain(changes) {
+                    let mut world = World {
+                        deps: deps.clone(),
+                        fails: (0..4).map(|task| fails >> task & 1 == 1).collect(),
+                        versions: vec![0; 4],
+                        recorded: vec![None; 4],
+                        failed: vec![None; 4],
+                        started: vec![None; 4],
+                        starts: 0,
+                    };
+                    let nodes = deps.iter().map(|deps| node(deps)).collect();
+                    let mut schedule = Schedule::new(Graph::new(nodes), limits(jobs));
+                    open_all(&mut schedule);
+                    run_to_idle(&mut schedule, &mut world, jobs, change);
+                    assert_exact(&schedule, &world);
+                    let once = change.is_some() || world.starts <= 4;
+                    assert!(once, "a task ran twice with no change");
+                }
+            }
+        }
+    }
+}
