@@ -27,13 +27,11 @@ pub struct DiskError {
 
 impl DiskError {
     /// What kind of failure the system reported.
-    #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         self.source.kind()
     }
 
     /// Whether the path, or a directory on the way to it, does not exist.
-    #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(
             self.kind(),
@@ -62,7 +60,6 @@ pub struct FileStat {
 
 impl FileStat {
     /// What the path names.
-    #[must_use]
     pub fn file_type(&self) -> FileType {
         match self.mode & 0o170_000 {
             0o100_000 => FileType::File,
@@ -73,7 +70,6 @@ impl FileStat {
     }
 
     /// Whether it is a regular file whose owner may execute it.
-    #[must_use]
     pub fn is_executable(&self) -> bool {
         self.file_type() == FileType::File && self.mode & 0o100 != 0
     }

@@ -2,6 +2,8 @@
 //!
 //! A walk makes one, a watch keeps one in step with the disk; the engine only reads it.
 
+use std::collections::BTreeSet;
+
 use crate::disk::FileStat;
 use crate::path::{RelDir, RelPath};
 use crate::pattern::{Pattern, PatternSet};
@@ -58,18 +60,14 @@ impl FileList {
 
     /// Those that `patterns` holds, in order. Looks only below the patterns' literal directories.
     pub fn matching(&self, patterns: &PatternSet) -> Vec<&FileEntry> {
-        let mut dirs: Vec<&RelDir> = patterns.includes().map(Pattern::prefix).collect();
-        dirs.sort_unstable();
-        dirs.dedup();
+        let dirs: BTreeSet<&RelDir> = patterns.includes().map(Pattern::prefix).collect();
         // A directory within another one adds nothing.
-        let mut outer: Vec<&RelDir> = Vec::new();
-        for dir in dirs {
-            if !outer.iter().any(|above| dir.is_within(above)) {
-                outer.push(dir);
-            }
-        }
+        let is_outer = |dir: &&&RelDir| {
+            let mut above = std::iter::successors(dir.parent(), RelDir::parent);
+            above.all(|above| !dirs.contains(&above))
+        };
+        let outer = dirs.iter().filter(is_outer);
         let mut found: Vec<&FileEntry> = outer
-            .into_iter()
             .flat_map(|dir| self.below(dir))
             .filter(|entry| patterns.matches(&entry.path))
             .collect();

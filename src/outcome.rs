@@ -15,7 +15,6 @@ pub enum ExitStatus {
 
 impl ExitStatus {
     /// Whether it is exit code 0.
-    #[must_use]
     pub fn is_success(self) -> bool {
         self == Self::Code(0)
     }
@@ -52,13 +51,11 @@ pub enum Outcome {
 
 impl Outcome {
     /// Whether dependents may go on.
-    #[must_use]
     pub fn is_success(self) -> bool {
         matches!(self, Self::Done | Self::Fresh | Self::Restored)
     }
 
     /// The name in events and messages.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Done => "done",

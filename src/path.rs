@@ -20,14 +20,12 @@ pub struct Root(Arc<Path>);
 
 impl Root {
     /// Takes `path` as the root, or returns `None` when it is not absolute.
-    #[must_use]
     pub fn new(path: &Path) -> Option<Self> {
         path.is_absolute()
             .then(|| Self(normalise_absolute(path).into()))
     }
 
     /// The directory as an absolute path.
-    #[must_use]
     pub fn as_path(&self) -> &Path {
         &self.0
     }
@@ -52,13 +50,11 @@ impl Root {
     }
 
     /// The absolute path of `path`.
-    #[must_use]
     pub fn join(&self, path: &RelPath) -> PathBuf {
         self.0.join(path.as_path())
     }
 
     /// The absolute path of `dir`.
-    #[must_use]
     pub fn join_dir(&self, dir: &RelDir) -> PathBuf {
         match &dir.0 {
             Some(path) => self.join(path),
@@ -90,7 +86,6 @@ pub struct RelPath(Arc<[u8]>);
 
 impl RelPath {
     /// Normalises `bytes` lexically; `None` when nothing is left or it climbs out of the root.
-    #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
         if bytes.first() == Some(&b'/') {
             return None;
@@ -112,19 +107,16 @@ impl RelPath {
     }
 
     /// The bytes, `/`-separated.
-    #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// The same, as a relative [`Path`].
-    #[must_use]
     pub fn as_path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.0))
     }
 
     /// The last component.
-    #[must_use]
     pub fn file_name(&self) -> &[u8] {
         let start = self
             .0
@@ -135,7 +127,6 @@ impl RelPath {
     }
 
     /// The directory it lies in.
-    #[must_use]
     pub fn parent(&self) -> RelDir {
         let end = self.0.iter().rposition(|&byte| byte == b'/');
         RelDir(end.map(|end| Self(self.0[..end].into())))
@@ -152,7 +143,6 @@ impl RelPath {
     }
 
     /// Whether it lies below `dir`, at any depth.
-    #[must_use]
     pub fn is_below(&self, dir: &RelDir) -> bool {
         match &dir.0 {
             None => true,
@@ -166,7 +156,6 @@ impl RelPath {
 
     /// The same path with the leading directory `from` replaced by `to`; `None` when it is
     /// neither `from` itself nor below it.
-    #[must_use]
     pub fn rebase(&self, from: &RelPath, to: &RelPath) -> Option<Self> {
         if self == from {
             return Some(to.clone());
@@ -224,7 +213,6 @@ impl RelDir {
     pub const ROOT: Self = Self(None);
 
     /// Normalises `bytes` lexically (empty or `.` is the root); `None` when it climbs out.
-    #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
         if bytes.first() == Some(&b'/') {
             return None;
@@ -241,26 +229,22 @@ impl RelDir {
     }
 
     /// The path, or `None` for the root.
-    #[must_use]
     pub fn as_rel_path(&self) -> Option<&RelPath> {
         self.0.as_ref()
     }
 
     /// Whether it is the root.
-    #[must_use]
     pub fn is_root(&self) -> bool {
         self.0.is_none()
     }
 
     /// The bytes, empty for the root.
-    #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_ref().map_or(&[], RelPath::as_bytes)
     }
 
     /// The path of `name` (one component, or several separated by `/`) in it; `None` when the
     /// result is the root or leaves it.
-    #[must_use]
     pub fn join(&self, name: &[u8]) -> Option<RelPath> {
         match &self.0 {
             None => RelPath::new(name),
@@ -269,13 +253,11 @@ impl RelDir {
     }
 
     /// The directory above; `None` for the root.
-    #[must_use]
     pub fn parent(&self) -> Option<Self> {
         self.0.as_ref().map(RelPath::parent)
     }
 
     /// Whether it is `dir` or lies below it.
-    #[must_use]
     pub fn is_within(&self, dir: &Self) -> bool {
         self == dir || self.0.as_ref().is_some_and(|path| path.is_below(dir))
     }

@@ -5,15 +5,20 @@
 //! few patterns that a path can match at all, and a walk knows where not to go. Pure: nothing
 //! here looks at the disk. See design §2.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 
-use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobBuilder, GlobMatcher};
 
 use crate::path::{RelDir, RelPath};
+
+mod index;
+mod set;
+
+pub use index::PatternIndex;
+pub use set::PatternSet;
 
 /// Why a pattern was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -147,7 +152,6 @@ impl Pattern {
     }
 
     /// Everything in the root.
-    #[must_use]
     pub fn everything() -> Self {
         Self {
             effect: Effect::Include,
@@ -157,7 +161,6 @@ impl Pattern {
     }
 
     /// The pattern that names `path`, and what is in it if it is a directory.
-    #[must_use]
     pub fn literal(path: RelPath) -> Self {
         Self {
             effect: Effect::Include,
@@ -174,13 +177,11 @@ impl Pattern {
     }
 
     /// Whether it includes or excludes.
-    #[must_use]
     pub fn effect(&self) -> Effect {
         self.effect
     }
 
     /// The path it names, if it has no wildcard.
-    #[must_use]
     pub fn as_literal(&self) -> Option<&RelPath> {
         match &self.rest {
             Rest::Literal(path) => Some(path),
@@ -189,13 +190,11 @@ impl Pattern {
     }
 
     /// The directory that everything it matches lies in.
-    #[must_use]
     pub fn prefix(&self) -> &RelDir {
         &self.prefix
     }
 
     /// Whether `path` is matched, whatever the effect.
-    #[must_use]
     pub fn matches(&self, path: &RelPath) -> bool {
         match &self.rest {
             Rest::Literal(own) => path == own || below(path, own),
@@ -210,7 +209,6 @@ impl Pattern {
     }
 
     /// Whether something below `dir` could be matched. `false` is certain, `true` is not.
-    #[must_use]
     pub fn may_match_below(&self, dir: &RelDir) -> bool {
         if let Rest::Literal(own) = &self.rest {
             let own = RelDir::from(own.clone());
@@ -272,161 +270,6 @@ impl PartialEq for Pattern {
 }
 
 impl Eq for Pattern {}
-
-/// Patterns in the order they were written: the last one that matches a path decides.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PatternSet {
-    patterns: Vec<Pattern>,
-}
-
-impl PatternSet {
-    /// Takes the patterns in order.
-    #[must_use]
-    pub fn new(patterns: Vec<Pattern>) -> Self {
-        Self { patterns }
-    }
-
-    /// The patterns, in order.
-    #[must_use]
-    pub fn patterns(&self) -> &[Pattern] {
-        &self.patterns
-    }
-
-    /// Whether it can match nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        !self
-            .patterns
-            .iter()
-            .any(|pattern| pattern.effect == Effect::Include)
-    }
-
-    /// Whether `path` is in the set.
-    #[must_use]
-    pub fn matches(&self, path: &RelPath) -> bool {
-        self.deciding(path)
-            .is_some_and(|pattern| pattern.effect == Effect::Include)
-    }
-
-    /// Whether `path` is in the set because a pattern without wildcards names it or a directory
-    /// above it: such a path counts even when it is ignored.
-    #[must_use]
-    pub fn names(&self, path: &RelPath) -> bool {
-        self.matches(path)
-            && self.patterns.iter().any(|pattern| {
-                pattern.effect == Effect::Include
-                    && pattern.as_literal().is_some()
-                    && pattern.matches(path)
-            })
-    }
-
-    /// The pattern that decides about `path`: the last that matches.
-    #[must_use]
-    pub fn deciding(&self, path: &RelPath) -> Option<&Pattern> {
-        self.patterns
-            .iter()
-            .rev()
-            .find(|pattern| pattern.matches(path))
-    }
-
-    /// Whether something below `dir` could be in the set. `false` is certain, `true` is not.
-    #[must_use]
-    pub fn may_match_below(&self, dir: &RelDir) -> bool {
-        self.includes().any(|pattern| pattern.may_match_below(dir))
-    }
-
-    /// The including patterns.
-    pub fn includes(&self) -> impl Iterator<Item = &Pattern> {
-        self.patterns
-            .iter()
-            .filter(|pattern| pattern.effect == Effect::Include)
-    }
-}
-
-/// Many pattern sets, asked together which of them hold a path.
-///
-/// Patterns are bucketed by their literal directory: a path asks only the buckets of its own
-/// ancestors. Building is cheap, a bucket's automaton is made at its first question.
-#[derive(Debug)]
-pub struct PatternIndex {
-    sets: Vec<PatternSet>,
-    buckets: HashMap<RelDir, Bucket>,
-}
-
-#[derive(Debug, Default)]
-struct Bucket {
-    /// Owners of `**`.
-    everything: Vec<usize>,
-    literals: HashMap<RelPath, Vec<usize>>,
-    globs: Vec<(Glob, usize)>,
-    automaton: OnceLock<GlobSet>,
-}
-
-impl PatternIndex {
-    /// Indexes `sets`; a set is known by its place in the list.
-    #[must_use]
-    pub fn new(sets: Vec<PatternSet>) -> Self {
-        let mut buckets: HashMap<RelDir, Bucket> = HashMap::new();
-        for (owner, set) in sets.iter().enumerate() {
-            for pattern in set.includes() {
-                let bucket = buckets.entry(pattern.prefix.clone()).or_default();
-                match &pattern.rest {
-                    Rest::Everything => bucket.everything.push(owner),
-                    Rest::Literal(path) => {
-                        bucket.literals.entry(path.clone()).or_default().push(owner);
-                        // What lies in it, if it is a directory.
-                        let inside = buckets.entry(RelDir::from(path.clone())).or_default();
-                        inside.everything.push(owner);
-                    }
-                    Rest::Glob { glob, .. } => bucket.globs.push((glob.clone(), owner)),
-                }
-            }
-        }
-        Self { sets, buckets }
-    }
-
-    /// The places of the sets that hold `path`: ascending, no duplicates.
-    #[must_use]
-    pub fn matching(&self, path: &RelPath) -> Vec<usize> {
-        let mut owners = Vec::new();
-        for dir in path.ancestors() {
-            let Some(bucket) = self.buckets.get(&dir) else {
-                continue;
-            };
-            owners.extend(&bucket.everything);
-            owners.extend(bucket.literals.get(path).into_iter().flatten());
-            if !bucket.globs.is_empty() {
-                let rest = OsStr::from_bytes(below_prefix(path, &dir));
-                let hits = bucket.automaton().matches(rest);
-                owners.extend(hits.into_iter().map(|hit| bucket.globs[hit].1));
-            }
-        }
-        owners.sort_unstable();
-        owners.dedup();
-        owners.retain(|&owner| {
-            let set = &self.sets[owner];
-            set.patterns
-                .iter()
-                .all(|pattern| pattern.effect == Effect::Include)
-                || set.matches(path)
-        });
-        owners
-    }
-}
-
-impl Bucket {
-    fn automaton(&self) -> &GlobSet {
-        self.automaton.get_or_init(|| {
-            let mut builder = GlobSetBuilder::new();
-            for (glob, _) in &self.globs {
-                builder.add(glob.clone());
-            }
-            builder
-                .build()
-                .expect("each glob was checked when it was parsed")
-        })
-    }
-}
 
 /// Splits off the first component of `text`, unescaped, if it has no wildcard.
 fn next_literal(text: &str) -> Option<(Vec<u8>, &str)> {
@@ -511,152 +354,4 @@ fn below(path: &RelPath, dir: &RelPath) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn path(text: &str) -> RelPath {
-        RelPath::new(text.as_bytes()).unwrap()
-    }
-
-    fn dir(text: &str) -> RelDir {
-        RelDir::new(text.as_bytes()).unwrap()
-    }
-
-    fn set(patterns: &[&str]) -> PatternSet {
-        PatternSet::new(
-            patterns
-                .iter()
-                .map(|p| Pattern::parse(p, &RelDir::ROOT).unwrap())
-                .collect(),
-        )
-    }
-
-    /// `yes` and `no` are lists of paths, separated by blanks.
-    #[track_caller]
-    fn check(patterns: &[&str], yes: &str, no: &str) {
-        let set = set(patterns);
-        let index = PatternIndex::new(vec![set.clone()]);
-        for (paths, expected) in [(yes, true), (no, false)] {
-            for text in paths.split_whitespace() {
-                assert_eq!(set.matches(&path(text)), expected, "{patterns:?} on {text}");
-                assert_eq!(
-                    !index.matching(&path(text)).is_empty(),
-                    expected,
-                    "index: {text}"
-                );
-                let reachable = path(text).ancestors().all(|dir| set.may_match_below(&dir));
-                assert!(!expected || reachable, "a walk would not reach {text}");
-            }
-        }
-    }
-
-    #[test]
-    fn stars_stay_in_a_component_and_double_stars_do_not() {
-        check(&["src/*.rs"], "src/a.rs", "src/a/b.rs a.rs src/a.c");
-        check(&["src/**/*.rs"], "src/a.rs src/a/b/c.rs", "lib/a.rs src");
-        check(&["**/*.{ts,js}"], "a.ts x/y.js", "a.rs");
-        check(
-            &["Cargo.{toml,lock}"],
-            "Cargo.toml Cargo.lock",
-            "x/Cargo.toml",
-        );
-        check(&["gen/**"], "gen/a gen/b/c", "gen generic/a");
-        check(&["{a/b,c}/*.x"], "a/b/1.x c/2.x", "a/1.x");
-    }
-
-    #[test]
-    fn a_literal_names_a_file_or_a_whole_directory() {
-        check(&["data"], "data data/x data/y/z", "data2 x/data");
-        check(&["data/"], "data/x data/y/z", "data");
-        check(&["./a/../b.txt"], "b.txt", "a/b.txt");
-        check(&[r"we\*ird"], "we*ird", "weXird");
-    }
-
-    #[test]
-    fn the_last_pattern_that_matches_decides() {
-        check(
-            &["**", "!gen/**", "gen/keep.txt"],
-            "a gen/keep.txt",
-            "gen/x",
-        );
-        check(&["!gen/**", "**"], "gen/x", "");
-        check(&["!a"], "", "a b");
-    }
-
-    #[test]
-    fn patterns_are_relative_to_their_directory_and_a_slash_means_the_root() {
-        let parse = |text| Pattern::parse(text, &dir("web/app")).unwrap();
-        assert!(parse("*.ts").matches(&path("web/app/a.ts")));
-        assert!(parse("../lib/**").matches(&path("web/lib/a.ts")));
-        assert!(parse("/Cargo.toml").matches(&path("Cargo.toml")));
-        assert_eq!(parse("!../lib/*.ts").to_string(), "!web/lib/*.ts");
-    }
-
-    #[test]
-    fn a_directory_with_glob_characters_is_taken_literally() {
-        let pattern = Pattern::parse("*.c", &dir("a[1]")).unwrap();
-        assert!(pattern.matches(&path("a[1]/x.c")));
-        assert!(!pattern.matches(&path("a1/x.c")));
-    }
-
-    #[test]
-    fn refused_patterns_say_why() {
-        let error = |text| Pattern::parse(text, &RelDir::ROOT).unwrap_err();
-        assert_eq!(error(""), PatternError::Empty);
-        assert!(matches!(error("../x"), PatternError::LeavesRoot { .. }));
-        assert!(matches!(
-            error("*/../x"),
-            PatternError::DotDotAfterWildcard { .. }
-        ));
-        assert!(matches!(error("src/[a"), PatternError::Syntax { .. }));
-        assert!(matches!(error("{a,b"), PatternError::Syntax { .. }));
-    }
-
-    #[test]
-    fn walks_skip_directories_that_no_pattern_can_reach() {
-        let set = set(&["src/*.rs", "pkgs/*/in/**", "!src/x/**"]);
-        for (text, expected) in [
-            (".", true),
-            ("src", true),
-            ("src/a", false),
-            ("pkgs", true),
-            ("pkgs/1", true),
-            ("pkgs/1/in/deep", true),
-            ("pkgs/1/out", false),
-            ("docs", false),
-        ] {
-            assert_eq!(set.may_match_below(&dir(text)), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn names_that_are_not_utf8_match() {
-        let odd = RelPath::new(b"src/\xff.rs").unwrap();
-        assert!(set(&["src/*.rs"]).matches(&odd));
-        assert_eq!(
-            PatternIndex::new(vec![set(&["**/*.rs"])]).matching(&odd),
-            [0]
-        );
-    }
-
-    #[test]
-    fn only_a_pattern_without_wildcards_names_a_path() {
-        let set = set(&["out/app", "dist/**", "!out/app/tmp"]);
-        assert!(set.names(&path("out/app")));
-        assert!(set.names(&path("out/app/x")));
-        assert!(!set.names(&path("dist/x")));
-        assert!(!set.names(&path("out/app/tmp")));
-    }
-
-    #[test]
-    fn the_index_gives_every_owner_once_in_order() {
-        let index = PatternIndex::new(vec![
-            set(&["src/**", "src/a.rs"]),
-            set(&["**/*.rs", "!src/**"]),
-            set(&["**/*.rs"]),
-        ]);
-        assert_eq!(index.matching(&path("src/a.rs")), [0, 2]);
-        assert_eq!(index.matching(&path("b.rs")), [1, 2]);
-        assert_eq!(index.matching(&path("b.c")), [0_usize; 0]);
-    }
-}
+mod tests;

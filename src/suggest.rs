@@ -4,7 +4,6 @@
 ///
 /// Near is a Damerau-Levenshtein distance of at most a third of the word's length, at least 1.
 /// Of two equally near, the first wins.
-#[must_use]
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).max(1);
     candidates

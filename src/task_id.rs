@@ -12,13 +12,11 @@ pub struct TaskName(Arc<str>);
 
 impl TaskName {
     /// Takes `name` as it is.
-    #[must_use]
     pub fn new(name: &str) -> Self {
         Self(name.into())
     }
 
     /// The name as text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -36,13 +34,11 @@ pub struct TaskId(u32);
 
 impl TaskId {
     /// The id of the task at `idx` in watchfile order.
-    #[must_use]
     pub fn new(idx: usize) -> Self {
         Self(u32::try_from(idx).expect("a plan holds fewer than 2^32 tasks"))
     }
 
     /// Its place in watchfile order.
-    #[must_use]
     pub fn idx(self) -> usize {
         self.0 as usize
     }
@@ -59,13 +55,11 @@ impl<T> TaskMap<T> {
     }
 
     /// How many tasks there are.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Whether there are none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,0 +1,168 @@
+//! Many pattern sets at once: [`PatternIndex`].
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::OnceLock;
+
+use globset::{GlobSet, GlobSetBuilder};
+
+use super::{Pattern, PatternSet, Rest};
+use crate::path::{RelDir, RelPath};
+
+/// Many pattern sets, asked together which of them hold a path.
+///
+/// Building is cheap: a bucket's automaton is made at its first question.
+#[derive(Debug)]
+pub struct PatternIndex {
+    sets: Vec<PatternSet>,
+    /// Sets with exclusions: what the buckets find for these has to be confirmed.
+    excluding: Vec<bool>,
+    buckets: Buckets,
+}
+
+impl PatternIndex {
+    /// Indexes `sets`; a set is known by its place in the list.
+    pub fn new(sets: Vec<PatternSet>) -> Self {
+        let owned = sets.iter().enumerate();
+        let buckets =
+            Buckets::new(owned.flat_map(|(owner, set)| set.includes().map(move |p| (p, owner))));
+        let excludes = |set: &PatternSet| set.patterns().len() != set.includes().count();
+        Self {
+            excluding: sets.iter().map(excludes).collect(),
+            sets,
+            buckets,
+        }
+    }
+
+    /// The places of the sets that hold `path`: ascending, no duplicates.
+    pub fn matching(&self, path: &RelPath) -> Vec<usize> {
+        let mut owners = Vec::new();
+        self.buckets.visit(path, &mut |owner| owners.push(owner));
+        owners.sort_unstable();
+        owners.dedup();
+        owners.retain(|&owner| !self.excluding[owner] || self.sets[owner].matches(path));
+        owners
+    }
+}
+
+/// Patterns by their literal directory: a path asks only the buckets of its own ancestors.
+#[derive(Clone, Debug)]
+pub(super) struct Buckets {
+    /// By the bytes of the directory, empty for the root.
+    by_dir: HashMap<Box<[u8]>, Bucket>,
+    /// Owners of each path that a pattern names.
+    literals: HashMap<RelPath, Vec<usize>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Bucket {
+    /// Owners of `**`, and of a literal that is this directory.
+    everything: Vec<usize>,
+    /// Whether one of those is a literal.
+    named: bool,
+    globs: Vec<(Pattern, usize)>,
+    automaton: OnceLock<GlobSet>,
+}
+
+impl Buckets {
+    pub(super) fn new<'a>(patterns: impl Iterator<Item = (&'a Pattern, usize)>) -> Self {
+        let mut by_dir: HashMap<Box<[u8]>, Bucket> = HashMap::new();
+        let mut literals: HashMap<RelPath, Vec<usize>> = HashMap::new();
+        for (pattern, owner) in patterns {
+            if let Some(path) = pattern.as_literal() {
+                literals.entry(path.clone()).or_default().push(owner);
+                let inside = by_dir.entry(path.as_bytes().into()).or_default();
+                inside.everything.push(owner);
+                inside.named = true;
+                continue;
+            }
+            let bucket = by_dir
+                .entry(pattern.prefix().as_bytes().into())
+                .or_default();
+            match &pattern.rest {
+                Rest::Everything => bucket.everything.push(owner),
+                Rest::Glob { .. } => bucket.globs.push((pattern.clone(), owner)),
+                Rest::Literal(_) => unreachable!("BUG: literals were dealt with above"),
+            }
+        }
+        Self { by_dir, literals }
+    }
+
+    /// Calls `found` with the owner of each pattern that matches; an owner may come twice.
+    pub(super) fn visit(&self, path: &RelPath, found: &mut dyn FnMut(usize)) {
+        self.literals
+            .get(path)
+            .into_iter()
+            .flatten()
+            .copied()
+            .for_each(&mut *found);
+        for (bucket, rest) in self.above(path) {
+            bucket.everything.iter().copied().for_each(&mut *found);
+            if !bucket.globs.is_empty() {
+                for hit in bucket.automaton().matches(OsStr::from_bytes(rest)) {
+                    found(bucket.globs[hit].1);
+                }
+            }
+        }
+    }
+
+    pub(super) fn any(&self, path: &RelPath) -> bool {
+        self.literals.contains_key(path)
+            || self.above(path).any(|(bucket, rest)| {
+                !bucket.everything.is_empty()
+                    || (!bucket.globs.is_empty()
+                        && bucket.automaton().is_match(OsStr::from_bytes(rest)))
+            })
+    }
+
+    /// Whether a pattern without wildcards matches.
+    pub(super) fn names(&self, path: &RelPath) -> bool {
+        self.literals.contains_key(path) || self.above(path).any(|(bucket, _)| bucket.named)
+    }
+
+    /// As [`Pattern::may_match_below`], for patterns whose literal directory is `dir` or above.
+    pub(super) fn may_match_below(&self, dir: &RelDir) -> bool {
+        let mut next = Some(dir.clone());
+        while let Some(above) = next {
+            if let Some(bucket) = self.by_dir.get(above.as_bytes())
+                && (!bucket.everything.is_empty()
+                    || bucket
+                        .globs
+                        .iter()
+                        .any(|(pattern, _)| pattern.may_match_below(dir)))
+            {
+                return true;
+            }
+            next = above.parent();
+        }
+        false
+    }
+
+    /// The buckets of the directories above `path`, each with the rest of the path below it.
+    fn above<'a>(&'a self, path: &'a RelPath) -> impl Iterator<Item = (&'a Bucket, &'a [u8])> {
+        let bytes = path.as_bytes();
+        let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let dirs = ends.map(|(at, _)| (&bytes[..at], &bytes[at + 1..]));
+        std::iter::once((&bytes[..0], bytes))
+            .chain(dirs)
+            .filter_map(|(dir, rest)| Some((self.by_dir.get(dir)?, rest)))
+    }
+}
+
+impl Bucket {
+    fn automaton(&self) -> &GlobSet {
+        self.automaton.get_or_init(|| {
+            let mut builder = GlobSetBuilder::new();
+            for (pattern, _) in &self.globs {
+                let Rest::Glob { glob, .. } = &pattern.rest else {
+                    unreachable!("BUG: a bucket lists only globs");
+                };
+                builder.add(glob.clone());
+            }
+            builder
+                .build()
+                .expect("each glob was checked when it was parsed")
+        })
+    }
+}
