@@ -69,6 +69,61 @@ impl Task {
             TaskKind::Service(service) => Some(&service.run),
         }
     }
+
+    /// Whether both mean the same, wherever they are written.
+    ///
+    /// Pools are compared by index, so the watchfiles must have the same pools.
+    #[must_use]
+    pub fn same_definition(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            span: _,
+            kind,
+            description,
+            inputs,
+            outputs,
+            output_spans: _,
+            deps,
+            after,
+            dir,
+            env,
+            env_inputs,
+            tools,
+            shell,
+            caching,
+            timeout,
+            retries,
+            on_busy,
+            stop,
+            pool,
+            failure,
+            terminal,
+        } = self;
+        *name == other.name
+            && *kind == other.kind
+            && *description == other.description
+            && *inputs == other.inputs
+            && *outputs == other.outputs
+            && same_names(deps, &other.deps)
+            && same_names(after, &other.after)
+            && *dir == other.dir
+            && *env == other.env
+            && *env_inputs == other.env_inputs
+            && *tools == other.tools
+            && *shell == other.shell
+            && *caching == other.caching
+            && *timeout == other.timeout
+            && *retries == other.retries
+            && *on_busy == other.on_busy
+            && *stop == other.stop
+            && *pool == other.pool
+            && *failure == other.failure
+            && *terminal == other.terminal
+    }
+}
+
+fn same_names(a: &[NameRef], b: &[NameRef]) -> bool {
+    a.iter().map(|r| &r.name).eq(b.iter().map(|r| &r.name))
 }
 
 /// What a task is.
