@@ -1,1 +1,212 @@
-//! Tasks and their graph, made from a watchfile. Pure: looks at no disk and no clock.
+//! Tasks and their graph, made from a watchfile: [`Plan`]. Pure: looks at no disk and no clock.
+//!
+//! What is wrong with names, cycles and outputs is reported together with what the watchfile's
+//! own check found. See design §2 and §5.
+
+mod affected;
+mod check;
+mod graph;
+mod select;
+
+use std::collections::HashMap;
+
+pub use affected::{Affected, Triggers};
+pub use graph::{Graph, Node, Role};
+pub use select::{Selection, UnknownTask};
+
+use crate::path::RelPath;
+use crate::pattern::{Pattern, PatternSet};
+use crate::task_id::{TaskId, TaskMap, TaskName};
+use crate::watchfile::{Errors, Inputs, Loaded, Settings, Sources, Task, TaskKind, Watchfile};
+
+/// A watchfile that cannot be planned: everything that is wrong with it.
+#[derive(Clone, Debug)]
+pub struct Rejected {
+    /// All errors, sorted by place.
+    pub errors: Errors,
+    /// The texts they point into.
+    pub sources: Sources,
+}
+
+/// A dependency that the watchfile forgot to name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingDep {
+    /// The task that takes the file as input.
+    pub task: TaskId,
+    /// The task that produces it and is not among the former's deps.
+    pub producer: TaskId,
+    /// The file.
+    pub path: RelPath,
+}
+
+/// The tasks of a watchfile as a graph that is known to be sound.
+#[derive(Debug)]
+pub struct Plan {
+    tasks: TaskMap<Task>,
+    graph: Graph,
+    ids: HashMap<TaskName, TaskId>,
+    default: Vec<TaskId>,
+    triggers: Triggers,
+    settings: Settings,
+    pool_sizes: Vec<usize>,
+    sources: Sources,
+}
+
+impl Plan {
+    /// Resolves names, looks for cycles and for outputs that two tasks claim.
+    ///
+    /// # Errors
+    /// [`Rejected`], with every error of the watchfile and of the graph.
+    pub fn new(loaded: Loaded) -> Result<Self, Rejected> {
+        let Loaded {
+            watchfile,
+            mut errors,
+        } = loaded;
+        let Watchfile {
+            tasks,
+            default,
+            settings,
+            pools,
+            sources,
+            ..
+        } = watchfile;
+        let tasks: TaskMap<Task> = tasks.into_iter().collect();
+        let ids = tasks
+            .iter()
+            .map(|(id, task)| (task.name.clone(), id))
+            .collect();
+        let names = check::Names::new(&tasks, &ids);
+        let nodes = check::resolve(&tasks, &names, &mut errors);
+        check::find_cycles(&tasks, &nodes, &mut errors);
+        check::find_shared_outputs(&tasks, &mut errors);
+        let default = match default {
+            Some(refs) => refs
+                .iter()
+                .filter_map(|name| names.resolve(None, name, &mut errors))
+                .collect(),
+            None => tasks.ids().collect(),
+        };
+        if !errors.is_empty() {
+            return Err(Rejected {
+                errors: Errors::from(errors),
+                sources,
+            });
+        }
+        Ok(Self {
+            triggers: Triggers::new(&tasks),
+            graph: Graph::new(nodes),
+            pool_sizes: pools.iter().map(|pool| pool.size.get()).collect(),
+            tasks,
+            ids,
+            default,
+            settings,
+            sources,
+        })
+    }
+
+    /// The tasks and services, in watchfile order.
+    pub fn tasks(&self) -> &TaskMap<Task> {
+        &self.tasks
+    }
+
+    /// The definition of `id`.
+    pub fn task(&self, id: TaskId) -> &Task {
+        &self.tasks[id]
+    }
+
+    /// The name of `id`.
+    pub fn name(&self, id: TaskId) -> &TaskName {
+        &self.tasks[id].name
+    }
+
+    /// The task called `name`.
+    pub fn id(&self, name: &TaskName) -> Option<TaskId> {
+        self.ids.get(name).copied()
+    }
+
+    /// The edges.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// What the watchfile sets for the whole.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The slots of each pool, by its index in the watchfile.
+    pub fn pool_sizes(&self) -> &[usize] {
+        &self.pool_sizes
+    }
+
+    /// The watchfiles it was made from.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// What each path means for which task.
+    pub fn triggers(&self) -> &Triggers {
+        &self.triggers
+    }
+
+    /// Every path that could matter to one of `ids`: their inputs, and the watchfiles. Matches
+    /// too much rather than too little.
+    pub fn interest(&self, ids: &[TaskId]) -> PatternSet {
+        let mut patterns: Vec<Pattern> = self
+            .sources
+            .paths()
+            .into_iter()
+            .cloned()
+            .map(Pattern::literal)
+            .collect();
+        for &id in ids {
+            let task = &self.tasks[id];
+            match &task.inputs {
+                _ if task.kind == TaskKind::Group => {}
+                Inputs::Everything => return PatternSet::new(vec![Pattern::everything()]),
+                Inputs::Patterns(set) => patterns.extend(set.includes().cloned()),
+            }
+        }
+        PatternSet::new(patterns)
+    }
+
+    /// Files that are named as an output of one task and are an input of another that does not
+    /// depend on it, as far as names tell: one for each pair of tasks, in plan order.
+    pub fn missing_deps(&self) -> Vec<MissingDep> {
+        let literals = self.tasks.iter().flat_map(|(id, task)| {
+            task.outputs
+                .includes()
+                .filter_map(move |p| Some((id, p.as_literal()?.clone())))
+        });
+        self.missing_deps_of(literals)
+    }
+
+    /// As [`Self::missing_deps`], for files that were seen to come from a task.
+    pub fn missing_deps_of(
+        &self,
+        produced: impl IntoIterator<Item = (TaskId, RelPath)>,
+    ) -> Vec<MissingDep> {
+        let mut missing: Vec<MissingDep> = Vec::new();
+        for (producer, path) in produced {
+            for task in self.triggers.consumers(&path) {
+                let known = |m: &MissingDep| m.task == task && m.producer == producer;
+                if task == producer
+                    || missing.iter().any(known)
+                    || self.graph.depends_on(task, producer)
+                {
+                    continue;
+                }
+                missing.push(MissingDep {
+                    task,
+                    producer,
+                    path: path.clone(),
+                });
+            }
+        }
+        missing.sort_by_key(|m| (m.task, m.producer));
+        missing
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use crate::outcome::Outcome;
-use crate::schedule::graph::{Graph, Role};
+use crate::plan::{Graph, Role};
 use crate::task_id::{TaskId, TaskMap};
 use crate::watchfile::{FailureRule, OnBusy, Terminal};
 
@@ -495,26 +495,14 @@ impl Schedule {
     }
 
     fn lets_pass(&self, id: TaskId, state: TaskState) -> Pass {
-        match state {
-            TaskState::Out => Pass {
-                dep: false,
-                order: true,
-            },
-            TaskState::Ended(outcome) => Pass {
-                dep: self.clears(id, outcome),
-                order: true,
-            },
-            TaskState::Skipped(_) => Pass {
-                dep: false,
-                order: true,
-            },
+        let (dep, order) = match state {
+            TaskState::Ended(outcome) => (self.clears(id, outcome), true),
+            TaskState::Out | TaskState::Skipped(_) => (false, true),
             TaskState::Waiting | TaskState::Checking | TaskState::Ready | TaskState::Running(_) => {
-                Pass {
-                    dep: false,
-                    order: false,
-                }
+                (false, false)
             }
-        }
+        };
+        Pass { dep, order }
     }
 
     fn clears(&self, id: TaskId, outcome: Outcome) -> bool {

@@ -4,7 +4,7 @@
 //! version that changes bump, and a key made of its version and its deps' keys.
 
 use super::*;
-use crate::schedule::graph::Node;
+use crate::plan::Node;
 
 fn id(idx: usize) -> TaskId {
     TaskId::new(idx)

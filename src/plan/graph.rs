@@ -1,4 +1,4 @@
-//! The part of a plan that scheduling needs: [`Graph`].
+//! Tasks and their edges, as scheduling needs them: [`Graph`].
 
 use crate::task_id::{TaskId, TaskMap};
 use crate::watchfile::{FailureRule, OnBusy, Terminal};
@@ -99,6 +99,23 @@ impl Graph {
             }
         }
         found
+    }
+
+    /// Whether `id` depends on `other`, directly or not.
+    pub fn depends_on(&self, id: TaskId, other: TaskId) -> bool {
+        let mut seen = TaskMap::from_fn(self.nodes.len(), |_| false);
+        let mut todo = vec![id];
+        while let Some(next) = todo.pop() {
+            for &dep in &self.nodes[next].deps {
+                if dep == other {
+                    return true;
+                }
+                if !std::mem::replace(&mut seen[dep], true) {
+                    todo.push(dep);
+                }
+            }
+        }
+        false
     }
 
     /// How urgent `id` is: larger starts first.

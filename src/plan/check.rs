@@ -1,0 +1,165 @@
+//! What can be wrong with a graph of tasks: unknown names, cycles, outputs with two owners.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::graph::{Node, Role};
+use crate::pattern::PatternIndex;
+use crate::task_id::{TaskId, TaskMap, TaskName};
+use crate::watchfile::{Error, NameRef, Span, Task, TaskKind};
+
+/// The names there are.
+pub(super) struct Names<'a> {
+    ids: &'a HashMap<TaskName, TaskId>,
+    tasks: &'a TaskMap<Task>,
+}
+
+impl<'a> Names<'a> {
+    pub(super) fn new(tasks: &'a TaskMap<Task>, ids: &'a HashMap<TaskName, TaskId>) -> Self {
+        Self { ids, tasks }
+    }
+
+    /// The task that `name`, written in `task` (`None`: in `default`), refers to.
+    pub(super) fn resolve(
+        &self,
+        task: Option<&Task>,
+        name: &NameRef,
+        errors: &mut Vec<Error>,
+    ) -> Option<TaskId> {
+        let found = self.ids.get(&name.name).copied();
+        if found.is_none() {
+            let task = task.map(|task| &task.name);
+            let candidates = self.tasks.iter().map(|(_, task)| task.name.as_str());
+            errors.push(Error::unknown_name(name.span, task, &name.name, candidates));
+        }
+        found
+    }
+}
+
+/// The nodes of the graph; an edge to an unknown name is left out and reported.
+pub(super) fn resolve(
+    tasks: &TaskMap<Task>,
+    names: &Names<'_>,
+    errors: &mut Vec<Error>,
+) -> TaskMap<Node> {
+    let mut resolve_all = |task: &Task, refs: &[NameRef]| {
+        let mut ids: Vec<TaskId> = refs
+            .iter()
+            .filter_map(|name| names.resolve(Some(task), name, errors))
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    };
+    let node = |(_, task): (TaskId, &Task)| Node {
+        deps: resolve_all(task, &task.deps),
+        after: resolve_all(task, &task.after),
+        role: match task.kind {
+            TaskKind::Service(_) => Role::Service,
+            TaskKind::Group | TaskKind::Command(_) => Role::Command,
+        },
+        pool: task.pool,
+        on_busy: task.on_busy,
+        failure: task.failure,
+        terminal: task.terminal,
+    };
+    tasks.iter().map(node).collect()
+}
+
+/// Reports each cycle over `deps` and `after` that a depth-first walk in watchfile order closes.
+pub(super) fn find_cycles(tasks: &TaskMap<Task>, nodes: &TaskMap<Node>, errors: &mut Vec<Error>) {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        New,
+        OnPath,
+        Done,
+    }
+    let edges = |id: TaskId| {
+        nodes[id]
+            .deps
+            .iter()
+            .chain(&nodes[id].after)
+            .copied()
+            .collect::<Vec<_>>()
+    };
+    let mut marks = TaskMap::from_fn(nodes.len(), |_| Mark::New);
+    for start in nodes.ids() {
+        if marks[start] != Mark::New {
+            continue;
+        }
+        // The path walked so far, each task with the edges still to follow.
+        let mut path = vec![(start, edges(start))];
+        marks[start] = Mark::OnPath;
+        while let Some((id, todo)) = path.last_mut() {
+            let id = *id;
+            let Some(next) = todo.pop() else {
+                marks[id] = Mark::Done;
+                path.pop();
+                continue;
+            };
+            match marks[next] {
+                Mark::New => {
+                    marks[next] = Mark::OnPath;
+                    path.push((next, edges(next)));
+                }
+                Mark::OnPath => errors.push(cycle_error(tasks, &path, next)),
+                Mark::Done => {}
+            }
+        }
+    }
+}
+
+/// `path` ends at a task that refers back to `again`, which is on it.
+fn cycle_error(tasks: &TaskMap<Task>, path: &[(TaskId, Vec<TaskId>)], again: TaskId) -> Error {
+    let start = path
+        .iter()
+        .position(|(id, _)| *id == again)
+        .expect("`again` is on the path");
+    let circle = path[start..].iter().map(|(id, _)| *id).chain([again]);
+    let names: Vec<TaskName> = circle.map(|id| tasks[id].name.clone()).collect();
+    let (last, _) = path.last().expect("the path holds `again`");
+    let refs = &tasks[*last];
+    let closing = refs
+        .deps
+        .iter()
+        .chain(&refs.after)
+        .find(|r| r.name == tasks[again].name);
+    Error::cycle(closing.map_or(refs.span, |name| name.span), &names)
+}
+
+/// Reports outputs that two tasks claim: the same pattern, or a path that another one's pattern
+/// holds.
+pub(super) fn find_shared_outputs(tasks: &TaskMap<Task>, errors: &mut Vec<Error>) {
+    let sets = PatternIndex::new(tasks.iter().map(|(_, task)| task.outputs.clone()).collect());
+    let mut owners: BTreeMap<String, (TaskId, Span)> = BTreeMap::new();
+    for (id, task) in tasks.iter() {
+        for (pattern, &span) in task.outputs.patterns().iter().zip(&task.output_spans) {
+            let text = pattern.to_string();
+            if text.starts_with('!') {
+                continue;
+            }
+            if let Some(&(first, first_span)) = owners.get(&text)
+                && first != id
+            {
+                let (first, second) = (&tasks[first].name, &task.name);
+                errors.push(Error::duplicate_output(
+                    (first, first_span),
+                    (second, span),
+                    &text,
+                ));
+                continue;
+            }
+            if let Some(path) = pattern.as_literal() {
+                for owner in sets.matching(path).into_iter().map(TaskId::new) {
+                    let holds =
+                        |p: &crate::pattern::Pattern| p.as_literal().is_none() && p.matches(path);
+                    let place = tasks[owner].outputs.patterns().iter().position(holds);
+                    if let (true, Some(place)) = (owner != id, place) {
+                        let first = (&tasks[owner].name, tasks[owner].output_spans[place]);
+                        errors.push(Error::duplicate_output(first, (&task.name, span), &text));
+                    }
+                }
+            }
+            owners.insert(text, (id, span));
+        }
+    }
+}
