@@ -1,0 +1,172 @@
+//! The process that kills all trees when this one is killed: [`main`] is what it runs.
+//!
+//! It is this program once more, started with a hidden argument, in a process group of its own, so
+//! that neither Ctrl-C nor the stop of a tree reaches it. It holds the reading end of a pipe whose
+//! only writing end is here, and sleeps until that end is closed: by a byte first when all is well,
+//! without one when this process was killed. Then it reads the table of leaders (shared memory
+//! that this process keeps up to date, so a command costs no message), kills their groups and
+//! every process whose environment bears the session's mark, and looks again until none is left.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use rustix::event::Timespec;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, getsid, pidfd_open, pidfd_send_signal};
+
+use crate::exec::procfs::{self, Mark, Stat};
+use crate::exec::registry::Registry;
+use crate::exec::spawn::{self, Leader};
+
+/// How many looks in a row must find nothing before the guardian rests.
+const EMPTY_LOOKS: usize = 3;
+
+/// How long it waits between two looks.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Why [`main`] could not do its work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HelperError {
+    /// The arguments are not those that an executor gives to its helper.
+    #[error("these arguments are not for use by hand")]
+    Arguments,
+    /// Waiting for the end of the executor's process failed.
+    #[error("cannot watch over the runner")]
+    Watch(#[source] io::Error),
+}
+
+/// The helper process of an [`OsExecutor`](crate::exec::OsExecutor): what a program must call when
+/// it is started with the words of [`Options::guardian`](crate::exec::Options::guardian).
+///
+/// `arguments` are those after these words; `input` is the standard input. Blocks until its
+/// executor is gone, or until the terminal has been taken back. The process must end after it.
+///
+/// # Errors
+/// [`HelperError`], when the arguments are not an executor's or waiting fails.
+pub fn main(arguments: &[OsString], input: impl Read) -> Result<(), HelperError> {
+    let texts: Vec<&str> = arguments
+        .iter()
+        .filter_map(|argument| argument.to_str())
+        .collect();
+    match texts[..] {
+        ["guard", session, login, table] if arguments.len() == 4 => {
+            let login = login.parse().map_err(|_| HelperError::Arguments)?;
+            guard(&Ward { session, login }, table, input)
+        }
+        _ => Err(HelperError::Arguments),
+    }
+}
+
+/// The running guardian, as its executor sees it.
+#[derive(Debug)]
+pub(super) struct Guardian {
+    leader: Leader,
+    life: OwnedFd,
+}
+
+impl Guardian {
+    /// Starts `words` as the guardian of the trees in `registry`.
+    pub(super) fn start(words: &[OsString], registry: &Registry) -> io::Result<Self> {
+        let (input, life) = pipe_with(PipeFlags::CLOEXEC)?;
+        let login = getsid(None)?.to_string();
+        let own = ["guard", registry.session(), &login, &registry.table_path()];
+        let words = [words, &own.map(OsString::from)].concat();
+        let leader = spawn::start_helper(&words, input, 0)?;
+        registry.add_helper(leader.pid());
+        Ok(Self { leader, life })
+    }
+
+    /// Ends it: all trees are dead.
+    pub(super) fn dismiss(self, registry: &Registry) {
+        let _dead = rustix::io::write(&self.life, b"q");
+        drop(self.life);
+        self.leader.reap();
+        registry.remove_helper(self.leader.pid());
+    }
+}
+
+/// Whose processes are to be killed.
+struct Ward<'a> {
+    /// What the ids of its trees start with.
+    session: &'a str,
+    /// Its login session, which the groups of its leaders are in too.
+    login: i32,
+}
+
+fn guard(ward: &Ward<'_>, table: &str, mut input: impl Read) -> Result<(), HelperError> {
+    // Opened now: it is gone with the process. Without it there are still the marks.
+    let table = File::open(table);
+    let mut farewell = [0];
+    loop {
+        match input.read(&mut farewell) {
+            Ok(0) => break,
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(HelperError::Watch(error)),
+        }
+    }
+    let groups = table.map(|table| read_groups(&table)).unwrap_or_default();
+    ward.kill(&groups);
+    Ok(())
+}
+
+fn read_groups(table: &File) -> Vec<i32> {
+    let mut groups = Vec::new();
+    let mut entry = [0; 4];
+    while table
+        .read_exact_at(&mut entry, groups.len() as u64 * 4)
+        .is_ok()
+    {
+        groups.push(i32::from_ne_bytes(entry));
+    }
+    groups
+}
+
+impl Ward<'_> {
+    /// Kills all that belongs to it, again and again until nothing new comes up.
+    fn kill(&self, groups: &[i32]) {
+        let mut killed = Vec::new();
+        let mut looks_empty = 0;
+        while looks_empty < EMPTY_LOOKS {
+            looks_empty += 1;
+            for pid in procfs::processes() {
+                if !killed.contains(&pid) && self.kill_if_own(pid, groups) {
+                    killed.push(pid);
+                    looks_empty = 0;
+                }
+            }
+            let interval = Timespec::try_from(LOOK_INTERVAL).ok();
+            let _interrupted = rustix::event::poll(&mut [], interval.as_ref());
+        }
+    }
+
+    fn kill_if_own(&self, pid: Pid, groups: &[i32]) -> bool {
+        if pid == getpid() || !self.owns(pid, groups) {
+            return false;
+        }
+        let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
+            return false;
+        };
+        // Race: the number may have become another process's before it was opened.
+        self.owns(pid, groups) && pidfd_send_signal(&pidfd, Signal::KILL).is_ok()
+    }
+
+    fn owns(&self, pid: Pid, groups: &[i32]) -> bool {
+        let Some(stat) = Stat::of(pid).filter(|stat| !stat.is_zombie) else {
+            return false;
+        };
+        if groups.contains(&stat.group) && stat.session == self.login {
+            return true;
+        }
+        let is_own = |element: &[u8]| {
+            let rest = element.strip_prefix(self.session.as_bytes());
+            rest.is_some_and(|rest| rest.first() == Some(&b'.'))
+        };
+        procfs::mark_of(pid, is_own) == Mark::Own
+    }
+}

@@ -1,0 +1,233 @@
+//! What `/proc` says of processes: who our children are, and to which tree a process belongs.
+//!
+//! Everything read here may be out of date when it is used, except of a child that was not reaped:
+//! its number cannot be given to another process.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+
+use rustix::process::Pid;
+
+use crate::exec::TREE_VARIABLE;
+
+/// What `/proc/PID/stat` says, as far as we need it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stat {
+    /// Whether it ended and waits to be reaped.
+    pub(super) is_zombie: bool,
+    /// Its parent; 0 for one outside our pid namespace.
+    pub(super) parent: i32,
+    /// Its process group.
+    pub(super) group: i32,
+    /// Its session.
+    pub(super) session: i32,
+}
+
+impl Stat {
+    /// `None` when there is no such process.
+    pub(super) fn of(pid: Pid) -> Option<Self> {
+        let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        Self::parse(&text)
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        // The name, in parentheses, may hold blanks and parentheses itself.
+        let name_end = text.iter().rposition(|byte| *byte == b')')?;
+        let rest = str::from_utf8(text.get(name_end + 1..)?).ok()?;
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?;
+        let mut number = || fields.next()?.parse().ok();
+        Some(Self {
+            is_zombie: matches!(state, "Z" | "X" | "x"),
+            parent: number()?,
+            group: number()?,
+            session: number()?,
+        })
+    }
+}
+
+/// What the environment of a process says of its tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// It belongs to the tree that was asked for.
+    Own,
+    /// It belongs to other trees.
+    Other,
+    /// The variable is not in it.
+    None,
+    /// It is empty or unreadable. Also seen for a moment while a program replaces another.
+    Empty,
+}
+
+/// Whether the environment that `pid` was started with has an element of the tree list for which
+/// `is_own` holds.
+pub(super) fn mark_of(pid: Pid, is_own: impl Fn(&[u8]) -> bool) -> Mark {
+    let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    if environ.is_empty() {
+        return Mark::Empty;
+    }
+    let own = |variable: &[u8]| {
+        let list = variable
+            .strip_prefix(TREE_VARIABLE.as_bytes())?
+            .strip_prefix(b"=")?;
+        Some(list.split(|byte| *byte == b':').any(&is_own))
+    };
+    match environ.split(|byte| *byte == 0).find_map(own) {
+        Some(true) => Mark::Own,
+        Some(false) => Mark::Other,
+        None => Mark::None,
+    }
+}
+
+/// Whether `pid` has the pipe with this inode open.
+pub(super) fn holds_pipe(pid: Pid, inode: u64) -> bool {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return false;
+    };
+    let name = format!("pipe:[{inode}]");
+    entries
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .any(|target| target.as_os_str() == OsStr::new(&name))
+}
+
+/// All processes that there are, in no order.
+pub(super) fn processes() -> Vec<Pid> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| parse_pid(entry.file_name().as_bytes()))
+        .collect()
+}
+
+/// The children of all threads of `pid`, in no order.
+pub(super) fn children_of(pid: Pid) -> Vec<Pid> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    threads
+        .flatten()
+        .filter_map(|thread| fs::read(thread.path().join("children")).ok())
+        .flat_map(|list| parse_pids(&list))
+        .collect()
+}
+
+/// The children of this process's main thread: those it started itself, and every orphan that the
+/// process adopted. Kept open, so that the usual answer (none) costs one system call.
+#[derive(Debug)]
+pub(super) enum Children {
+    /// The kernel lists them.
+    Listed(File),
+    /// It does not (`CONFIG_PROC_CHILDREN` is off): every process is asked for its parent.
+    Searched(Pid),
+}
+
+impl Children {
+    pub(super) fn of_main_thread() -> io::Result<Self> {
+        let own = rustix::process::getpid();
+        Stat::of(own).ok_or(io::ErrorKind::NotFound)?;
+        Ok(
+            match File::open(format!("/proc/{own}/task/{own}/children")) {
+                Ok(file) => Self::Listed(file),
+                Err(_) => Self::Searched(own),
+            },
+        )
+    }
+
+    /// Reads them. An orphan that is there throughout is in it.
+    pub(super) fn read(&self) -> Vec<Pid> {
+        match self {
+            Self::Listed(file) => {
+                // Race: the kernel may leave some out when others end while it writes the list.
+                // It never says "none" when there is one, and two equal lists in a row mean that
+                // none ended meanwhile.
+                let mut list = read_list(file);
+                while !list.is_empty() {
+                    let again = read_list(file);
+                    if again == list {
+                        break;
+                    }
+                    list = again;
+                }
+                list
+            }
+            Self::Searched(own) => {
+                let own = own.as_raw_pid();
+                let is_child = |pid: &Pid| Stat::of(*pid).is_some_and(|stat| stat.parent == own);
+                processes().into_iter().filter(is_child).collect()
+            }
+        }
+    }
+}
+
+fn read_list(file: &File) -> Vec<Pid> {
+    let mut text = Vec::new();
+    let mut buffer = [0; 1024];
+    while let Ok(len @ 1..) = file.read_at(&mut buffer, text.len() as u64) {
+        text.extend_from_slice(&buffer[..len]);
+    }
+    parse_pids(&text).collect()
+}
+
+fn parse_pids(list: &[u8]) -> impl Iterator<Item = Pid> + use<> {
+    let pids: Vec<Pid> = list
+        .split(u8::is_ascii_whitespace)
+        .filter_map(parse_pid)
+        .collect();
+    pids.into_iter()
+}
+
+fn parse_pid(text: &[u8]) -> Option<Pid> {
+    let number: i32 = str::from_utf8(text).ok()?.parse().ok()?;
+    if number > 0 {
+        Pid::from_raw(number)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_is_read_past_any_name() {
+        let stat = |text: &str| Stat::parse(text.as_bytes());
+        let expected = Stat {
+            is_zombie: false,
+            parent: 7,
+            group: 8,
+            session: 9,
+        };
+        assert_eq!(stat("12 (sh) S 7 8 9 0 -1"), Some(expected));
+        assert_eq!(stat("12 (a) S 1 (b) R 7 8 9 0"), Some(expected));
+        assert!(stat("12 (sh) Z 7 8 9 0 -1").unwrap().is_zombie);
+        assert_eq!(stat("12 (sh) S 7 8"), None);
+        assert_eq!(stat(""), None);
+    }
+
+    #[test]
+    fn lists_of_pids_are_read() {
+        let pids =
+            |text: &str| -> Vec<i32> { parse_pids(text.as_bytes()).map(Pid::as_raw_pid).collect() };
+        assert_eq!(pids("12 345 "), [12, 345]);
+        assert_eq!(pids(""), []);
+        assert_eq!(pids("0 -3 x"), []);
+    }
+
+    #[test]
+    fn this_process_has_a_stat_and_no_mark_of_an_unknown_tree() {
+        let own = rustix::process::getpid();
+        assert!(!Stat::of(own).unwrap().is_zombie);
+        assert_ne!(
+            mark_of(own, |element| element == b"no-such-tree"),
+            Mark::Own
+        );
+        assert!(processes().contains(&own));
+    }
+}
