@@ -1,17 +1,21 @@
-//! The one door to files: the trait [`Disk`] and the real one, [`OsDisk`].
+//! The one door to files: the trait [`Disk`], the real one, [`OsDisk`], and [`mem::MemDisk`].
 //!
 //! Everything that reads or writes files on behalf of the engine takes a `&dyn Disk`, so that
 //! tests can count, fail and replay each access. Knows nothing of tasks or state.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
 use crate::change::FileType;
+
+pub mod mem;
+mod os;
+
+pub use os::OsDisk;
 
 /// An access that failed, with the path it was for.
 #[derive(Debug, thiserror::Error)]
@@ -89,9 +93,44 @@ impl From<&fs::Metadata> for FileStat {
     }
 }
 
+/// What a file system's clock says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskTime {
+    /// The file system it is the clock of, by its device number.
+    pub dev: u64,
+    /// Nanoseconds since the epoch, as a file written at that moment is stamped.
+    pub ns: i64,
+}
+
+/// Keeps a lock file locked; dropping it, or the end of the process, unlocks it.
+pub struct DiskLock(#[expect(dead_code, reason = "held for its drop")] Box<dyn Send + Sync>);
+
+impl DiskLock {
+    /// Wraps whatever unlocks when it is dropped.
+    #[must_use]
+    pub fn new(held: Box<dyn Send + Sync>) -> Self {
+        Self(held)
+    }
+}
+
+impl std::fmt::Debug for DiskLock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DiskLock")
+    }
+}
+
+/// What to do when another process holds a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockWait {
+    /// Wait until it is free.
+    Block,
+    /// Give up at once.
+    Try,
+}
+
 /// File operations, with the path attached to each error. All block; all may be called from any
 /// thread.
-pub trait Disk: Sync {
+pub trait Disk: Send + Sync {
     /// What `path` is, links not followed.
     ///
     /// # Errors
@@ -103,6 +142,19 @@ pub trait Disk: Sync {
     /// # Errors
     /// As `open` and `read`.
     fn read(&self, path: &Path) -> Result<Vec<u8>, DiskError>;
+
+    /// The content of a regular file as a stream. Links are not followed, and a fifo or device
+    /// that took the file's place does not block.
+    ///
+    /// # Errors
+    /// As `open`; `InvalidInput` when it is not a regular file.
+    fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>, DiskError>;
+
+    /// What a link points to, as it is written in it.
+    ///
+    /// # Errors
+    /// As `readlink`.
+    fn read_link(&self, path: &Path) -> Result<PathBuf, DiskError>;
 
     /// The names in a directory, sorted, without `.` and `..`.
     ///
@@ -117,63 +169,74 @@ pub trait Disk: Sync {
     /// As `mkdir`, `open`, `write` and `rename`; nothing is left behind then.
     fn write_atomic(&self, path: &Path, bytes: &[u8]) -> Result<(), DiskError>;
 
+    /// Writes a new file with everything `content` gives; the number of bytes. The directory must
+    /// be there. What was written before an error stays.
+    ///
+    /// # Errors
+    /// As `open` with `O_EXCL` and `write`; what `content` returns.
+    fn write_new(&self, path: &Path, content: &mut dyn Read) -> Result<u64, DiskError>;
+
+    /// Copies the content of `from` to a new file `to`: by sharing its blocks where the file
+    /// system can, else byte by byte; never as a hard link. Not atomic.
+    ///
+    /// # Errors
+    /// As `open` with `O_EXCL`, `read` and `write`.
+    fn copy(&self, from: &Path, to: &Path) -> Result<(), DiskError>;
+
+    /// Makes a symbolic link at `path` whose text is `target`.
+    ///
+    /// # Errors
+    /// As `symlink`.
+    fn make_link(&self, target: &Path, path: &Path) -> Result<(), DiskError>;
+
+    /// Makes a directory and those above it, where missing.
+    ///
+    /// # Errors
+    /// As `mkdir`.
+    fn make_dir(&self, path: &Path) -> Result<(), DiskError>;
+
+    /// Moves `from` over `to` in one step.
+    ///
+    /// # Errors
+    /// As `rename`.
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError>;
+
+    /// Sets the permission bits of a file.
+    ///
+    /// # Errors
+    /// As `chmod`.
+    fn set_mode(&self, path: &Path, mode: u32) -> Result<(), DiskError>;
+
+    /// Sets the modification time of a file to now.
+    ///
+    /// # Errors
+    /// As `utimensat`.
+    fn touch(&self, path: &Path) -> Result<(), DiskError>;
+
     /// Removes a file, link or directory tree; one that is not there is no error.
     ///
     /// # Errors
     /// As `unlink` and `rmdir`.
     fn remove(&self, path: &Path) -> Result<(), DiskError>;
-}
 
-/// The real file system.
-#[derive(Clone, Copy, Debug)]
-pub struct OsDisk;
+    /// Removes a directory if nothing is in it; `false` when it is not empty.
+    ///
+    /// # Errors
+    /// As `rmdir`.
+    fn remove_empty_dir(&self, path: &Path) -> Result<bool, DiskError>;
 
-impl Disk for OsDisk {
-    fn stat(&self, path: &Path) -> Result<FileStat, DiskError> {
-        let metadata = fs::symlink_metadata(path).at("look at", path)?;
-        Ok(FileStat::from(&metadata))
-    }
+    /// The clock of the file system that `path` lies on, read by writing to the file `path`.
+    ///
+    /// # Errors
+    /// As `open`, `write` and `fstat`.
+    fn clock(&self, path: &Path) -> Result<DiskTime, DiskError>;
 
-    fn read(&self, path: &Path) -> Result<Vec<u8>, DiskError> {
-        fs::read(path).at("read", path)
-    }
-
-    fn read_dir(&self, path: &Path) -> Result<Vec<PathBuf>, DiskError> {
-        let names = fs::read_dir(path).and_then(|entries| {
-            entries
-                .map(|entry| Ok(PathBuf::from(entry?.file_name())))
-                .collect::<io::Result<_>>()
-        });
-        let mut names: Vec<_> = names.at("list", path)?;
-        names.sort_unstable();
-        Ok(names)
-    }
-
-    fn write_atomic(&self, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
-        let dir = path.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(dir).at("make the directory", dir)?;
-        let staged = staged_name(path);
-        let written = fs::File::create_new(&staged)
-            .and_then(|mut file| file.write_all(bytes))
-            .and_then(|()| fs::rename(&staged, path));
-        if written.is_err() {
-            // The error that matters is the first one.
-            drop(fs::remove_file(&staged));
-        }
-        written.at("write", path)
-    }
-
-    fn remove(&self, path: &Path) -> Result<(), DiskError> {
-        let removed = match fs::symlink_metadata(path) {
-            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-            Ok(_) => fs::remove_file(path),
-            Err(error) => Err(error),
-        };
-        match removed {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed.at("remove", path),
-        }
-    }
+    /// Locks the file `path` against every other process and thread, making it where missing.
+    /// `None` when somebody else holds it and `wait` is [`LockWait::Try`].
+    ///
+    /// # Errors
+    /// As `open` and `flock`.
+    fn lock(&self, path: &Path, wait: LockWait) -> Result<Option<DiskLock>, DiskError>;
 }
 
 /// Attaches the path where the call is made.
@@ -188,48 +251,5 @@ impl<T> At<T> for io::Result<T> {
             path: path.to_path_buf(),
             source,
         })
-    }
-}
-
-/// A name beside `path` that no other writer uses: process and a counter.
-fn staged_name(path: &Path) -> PathBuf {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}-{n}.tmp", std::process::id()));
-    path.with_file_name(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn atomic_writes_replace_whole_files_and_leave_nothing_beside_them() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a/b/file");
-        OsDisk.write_atomic(&path, b"one").unwrap();
-        OsDisk.write_atomic(&path, b"two").unwrap();
-        assert_eq!(OsDisk.read(&path).unwrap(), b"two");
-        assert_eq!(
-            OsDisk.read_dir(&dir.path().join("a/b")).unwrap(),
-            [PathBuf::from("file")]
-        );
-    }
-
-    #[test]
-    fn errors_name_the_path() {
-        let error = OsDisk.read(Path::new("/nonexistent/file")).unwrap_err();
-        assert_eq!(error.to_string(), "cannot read `/nonexistent/file`");
-        assert!(error.is_not_found());
-    }
-
-    #[test]
-    fn removing_what_is_not_there_is_no_error() {
-        let dir = tempfile::tempdir().unwrap();
-        OsDisk.remove(&dir.path().join("gone")).unwrap();
-        fs::create_dir_all(dir.path().join("d/e")).unwrap();
-        OsDisk.remove(&dir.path().join("d")).unwrap();
-        assert!(OsDisk.read_dir(dir.path()).unwrap().is_empty());
     }
 }

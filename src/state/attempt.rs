@@ -1,0 +1,380 @@
+//! A run and its end: [`Engine::begin`], [`Engine::finish`], [`Engine::failed`], and the run that
+//! is not needed: [`Engine::restore`].
+
+use std::io::Read;
+use std::sync::Arc;
+
+use crate::digest::Digest;
+use crate::disk::DiskError;
+use crate::outcome::ExitStatus;
+use crate::path::RelPath;
+use crate::watchfile::task::{Caching, Task};
+
+use super::engine::Engine;
+use super::examine::{Examined, StateError};
+use super::input::{Content, OutputFile};
+use super::key;
+use super::movement::{self, Step};
+use super::outputs;
+use super::quick;
+use super::record::{Attempt, Inputs, Marker, Success};
+use super::restore::{self, Ended, Restorer};
+use super::runlog::Ran;
+use super::store::{StoredOutput, StoredResult};
+use super::subject::{Demand, Subject};
+use super::verdict::PathSample;
+use super::warning::Warning;
+
+/// Why a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// It was asked for, or something changed.
+    Anew,
+    /// The run before it gave [`Finished::RunAgain`].
+    Again,
+}
+
+/// What became of a run that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// It is up to date now.
+    Recorded(Made),
+    /// It is not recorded, because its inputs are not what they were when it began: it has to run
+    /// once more. In a one-shot run the task may be left stale instead, with a warning.
+    RunAgain {
+        /// The inputs that moved.
+        moved: PathSample,
+    },
+    /// The same for the third time: the task writes to its own inputs and never comes to rest.
+    NeverRests {
+        /// The inputs that moved.
+        moved: PathSample,
+    },
+}
+
+/// What a run, or a restore, left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// What dependents see of it.
+    pub product: Digest,
+    /// Its outputs in order of path, with the stats they have now.
+    pub outputs: Arc<[OutputFile]>,
+    /// What was an output at the last success and is gone.
+    pub removed: Vec<RelPath>,
+}
+
+/// A result that was taken from the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// What it left behind.
+    pub made: Made,
+    /// What the command printed when it ran, stdout and stderr in the order written.
+    pub log: Vec<u8>,
+    /// How many outputs had to be written; the others were right already.
+    pub written: usize,
+}
+
+impl Engine<'_> {
+    /// Says that a command is about to run. Until it is finished the task is not fresh, even if
+    /// the machine stops now.
+    pub fn begin(&self, examined: &mut Examined, start: Start) {
+        let moved = match start {
+            Start::Again => examined.moved_before(),
+            // That the last run moved its inputs is still worth knowing, how often is not.
+            Start::Anew => examined.moved_before().min(1),
+        };
+        let marker = Marker {
+            key: examined.key,
+            attempt: Attempt::Begun,
+            moved,
+        };
+        examined.marker = Some(marker);
+        self.mark(examined, Attempt::Begun, moved);
+    }
+
+    /// Says that the command failed. What it succeeded with before does not count until it
+    /// succeeds again.
+    pub fn failed(&self, examined: &Examined, exit: Option<ExitStatus>, ran: Ran) {
+        let (code, signal) = match exit {
+            Some(ExitStatus::Code(code)) => (Some(code), None),
+            Some(ExitStatus::Signal(signal)) => (None, Some(signal)),
+            None => (None, None),
+        };
+        self.mark(examined, Attempt::Failed { code, signal }, 0);
+        self.log_run(|log| log.failed(examined.task.as_str(), ran));
+    }
+
+    /// Records a run that succeeded, if its inputs are still what they were: `after` holds the
+    /// files as they are *after* the command ended, and `log` what it printed. The outputs and
+    /// the log go to the store.
+    ///
+    /// # Errors
+    /// [`StateError::Inputs`] and [`StateError::Outputs`]; nothing is recorded then.
+    pub fn finish(
+        &self,
+        examined: &Examined,
+        after: &Subject<'_>,
+        ran: Ran,
+        log: &mut dyn Read,
+    ) -> Result<Finished, StateError> {
+        let task = after.task;
+        let Some(before) = &examined.inputs else {
+            // It was fresh and ran all the same: there is nothing to compare with.
+            return Ok(Finished::RunAgain {
+                moved: PathSample::default(),
+            });
+        };
+        let entries = after.inputs();
+        let compared = movement::compare(before, &entries, &self.contents, &self.warnings);
+        let compared = compared.map_err(|source| StateError::Inputs {
+            task: task.name.clone(),
+            source,
+        })?;
+        let moved_before = examined.moved_before();
+        match compared.movement.step(moved_before) {
+            Step::Record => {}
+            step @ (Step::RunAgain | Step::GiveUp) => {
+                self.mark(examined, Attempt::Moved, moved_before + 1);
+                let moved = compared.movement.paths();
+                return Ok(match step {
+                    Step::GiveUp => Finished::NeverRests { moved },
+                    _ => Finished::RunAgain { moved },
+                });
+            }
+        }
+        let (outputs, is_storable) = self.read_outputs(task)?;
+        let made = made_of(examined, task, outputs);
+        if task.caching == Caching::On {
+            if is_storable && self.uses_store() {
+                self.store_result(examined, &made, ran, log);
+            }
+            self.record(examined, &made, compared.quick);
+        } else if self.may_write() {
+            self.note(self.records.unmark(&task.name));
+        }
+        self.log_run(|log| log.succeeded(task.name.as_str(), ran));
+        Ok(Finished::Recorded(made))
+    }
+
+    /// Makes a stale task fresh from the store, if its key has been run before: its outputs are
+    /// put in place and verified, and what is there already and right is left alone. `None` when
+    /// it has to run. Begins by itself; nothing has to be called before or after.
+    ///
+    /// # Errors
+    /// [`StateError::Outputs`] and [`StateError::Restore`]; the task is stale then and may run.
+    pub fn restore(
+        &self,
+        examined: &Examined,
+        subject: &Subject<'_>,
+    ) -> Result<Option<Restored>, StateError> {
+        let task = subject.task;
+        let Some(inputs) = &examined.inputs else {
+            return Ok(None);
+        };
+        if !self.uses_store()
+            || task.caching == Caching::Off
+            || subject.demand == Demand::Always
+            || examined.has_failed_with_this_key()
+        {
+            return Ok(None);
+        }
+        let Some(result) = self.store.result(&examined.key, &self.warnings) else {
+            return Ok(None);
+        };
+        if let Err(refusal) = restore::admit(&result, &task.outputs) {
+            self.store
+                .refuse(&examined.key, &refusal.to_string(), &self.warnings);
+            return Ok(None);
+        }
+        let Some(log) = self.store.read(&result.log, &self.warnings) else {
+            self.store.forget(&examined.key);
+            return Ok(None);
+        };
+        let Some((made, written)) = self.put_back(examined, task, &result)? else {
+            return Ok(None);
+        };
+        let now_ns = self.contents.hash_time().0.map_or(0, |time| time.ns);
+        self.store.touch(&examined.key, &result, now_ns);
+        let quick = inputs.is_trusted().then(|| quick::digest(&inputs.files));
+        self.record(examined, &made, quick);
+        Ok(Some(Restored { made, log, written }))
+    }
+
+    fn put_back(
+        &self,
+        examined: &Examined,
+        task: &Task,
+        result: &StoredResult,
+    ) -> Result<Option<(Made, usize)>, StateError> {
+        let restorer = Restorer {
+            disk: self.disk,
+            root: &self.root,
+            store: &self.store,
+            contents: &self.contents,
+            warnings: &self.warnings,
+            stage: self.stage(),
+        };
+        let moved = examined.moved_before();
+        let ended = restorer.run(result, &task.outputs, || {
+            self.try_mark(examined, Attempt::Begun, moved)
+        });
+        let ended = ended.map_err(|source| StateError::Restore {
+            task: task.name.clone(),
+            source,
+        })?;
+        let written = match ended {
+            Ended::Done { written } => written,
+            Ended::Missing => {
+                self.store.forget(&examined.key);
+                return Ok(None);
+            }
+            Ended::Obstructed => return Ok(None),
+        };
+        let (outputs, _) = self.read_outputs(task)?;
+        let is_as_stored = outputs.len() == result.outputs.len()
+            && outputs.iter().zip(&result.outputs).all(|(output, stored)| {
+                output.file.path == stored.path && output.file.content == stored.content
+            });
+        // Race: somebody wrote to an output meanwhile. The marker keeps the task stale.
+        Ok(is_as_stored.then(|| (made_of(examined, task, outputs), written)))
+    }
+
+    /// Reads what lies where outputs are declared; whether all of it can be kept in the store.
+    fn read_outputs(&self, task: &Task) -> Result<(Vec<OutputFile>, bool), StateError> {
+        let failed = |source: DiskError| StateError::Outputs {
+            task: task.name.clone(),
+            source,
+        };
+        if task.outputs.is_empty() {
+            return Ok((Vec::new(), true));
+        }
+        let found = outputs::find(self.disk, &self.root, &task.outputs).map_err(failed)?;
+        let read = outputs::read(&found, &self.contents, &self.warnings).map_err(failed)?;
+        let strange = found
+            .strange
+            .first()
+            .map(|path| (path, "is neither file nor link"));
+        let leaving = read.iter().find_map(|output| match &output.file.content {
+            Content::Link { target } if restore::link_leaves_root(&output.file.path, target) => {
+                Some((&output.file.path, "is a link that leads out of the root"))
+            }
+            _ => None,
+        });
+        let obstacle = strange.or(leaving);
+        if let Some((path, reason)) = obstacle {
+            self.warnings.push(Warning::OutputNotKept {
+                task: task.name.clone(),
+                path: path.clone(),
+                reason: reason.to_owned(),
+            });
+        }
+        let is_storable = obstacle.is_none();
+        Ok((read, is_storable))
+    }
+
+    fn store_result(&self, examined: &Examined, made: &Made, ran: Ran, log: &mut dyn Read) {
+        let sizes = made.outputs.iter().map(|output| match output.file.content {
+            Content::File { size, .. } => size,
+            Content::Link { .. } | Content::EmptyDir => 0,
+        });
+        if sizes.sum::<u64>() > self.options.cache_size {
+            return;
+        }
+        self.store.attempt(&self.warnings, || {
+            for output in made.outputs.iter() {
+                if let Content::File { digest, .. } = &output.file.content {
+                    let from = self.root.join(&output.file.path);
+                    if !self.store.put_file(digest, &from)? {
+                        // Race: somebody writes to it; then this result is not worth keeping.
+                        return Ok(());
+                    }
+                }
+            }
+            let result = StoredResult {
+                outputs: made.outputs.iter().map(stored).collect(),
+                log: self.store.put_stream(log)?,
+                duration_ms: u64::try_from(ran.duration.as_millis()).unwrap_or(u64::MAX),
+            };
+            self.store.put_result(&examined.key, &result)
+        });
+    }
+
+    fn record(&self, examined: &Examined, made: &Made, quick: Option<Digest>) {
+        let files = examined.inputs().iter();
+        let inputs = Inputs {
+            key: examined.key,
+            definition: examined.definition.clone(),
+            files: files
+                .map(|file| (file.path.clone(), file.content.clone()))
+                .collect(),
+        };
+        let success = Success {
+            task: examined.task.as_str().to_owned(),
+            key: examined.key,
+            product: made.product,
+            definition: examined.definition.digest(),
+            quick,
+            outputs: made.outputs.to_vec(),
+        };
+        if self.may_write() {
+            self.note(self.records.record(&examined.task, &success, &inputs));
+        }
+    }
+
+    fn mark(&self, examined: &Examined, attempt: Attempt, moved: u32) {
+        if self.may_write() {
+            self.note(self.try_mark(examined, attempt, moved));
+        }
+    }
+
+    fn try_mark(&self, examined: &Examined, attempt: Attempt, moved: u32) -> Result<(), DiskError> {
+        let marker = Marker {
+            key: examined.key,
+            attempt,
+            moved,
+        };
+        self.records.mark(&examined.task, &marker)
+    }
+}
+
+impl Examined {
+    fn moved_before(&self) -> u32 {
+        self.marker.map_or(0, |marker| marker.moved)
+    }
+
+    fn has_failed_with_this_key(&self) -> bool {
+        self.marker.is_some_and(|marker| {
+            marker.key == self.key && matches!(marker.attempt, Attempt::Failed { .. })
+        })
+    }
+}
+
+fn made_of(examined: &Examined, task: &Task, outputs: Vec<OutputFile>) -> Made {
+    let product = if task.outputs.is_empty() {
+        examined.key
+    } else {
+        key::product(&outputs)
+    };
+    let is_gone = |path: &RelPath| {
+        outputs
+            .binary_search_by(|output| output.file.path.cmp(path))
+            .is_err()
+    };
+    let last = examined
+        .last_outputs()
+        .iter()
+        .map(|output| &output.file.path);
+    Made {
+        product,
+        removed: last.filter(|path| is_gone(path)).cloned().collect(),
+        outputs: outputs.into(),
+    }
+}
+
+fn stored(output: &OutputFile) -> StoredOutput {
+    StoredOutput {
+        path: output.file.path.clone(),
+        content: output.file.content.clone(),
+        mode: output.file.stat.mode & 0o7777,
+    }
+}

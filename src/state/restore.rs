@@ -1,0 +1,259 @@
+//! Puts the outputs of a stored result back in place: [`restore`].
+//!
+//! First everything that is not right already is copied aside and verified, then it is moved into
+//! place file by file. Nothing is written outside what the task declares, nor through a link,
+//! whatever the stored entry says.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::change::FileType;
+use crate::disk::{Disk, DiskError, FileStat};
+use crate::path::{RelDir, RelPath, Root};
+use crate::pattern::PatternSet;
+
+use super::contents::Contents;
+use super::input::Content;
+use super::outputs::{self, Found};
+use super::parallel;
+use super::store::{Store, StoredOutput, StoredResult};
+use super::warning::Warnings;
+
+/// Why an entry is not restored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("`{0}` is not one of the task's outputs")]
+    Undeclared(RelPath),
+    #[error("`{0}` lies below a file or link")]
+    BelowFile(RelPath),
+    #[error("the link `{0}` leads out of the root")]
+    LinkLeavesRoot(RelPath),
+}
+
+/// How a restore ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Every output is as stored; so many were written.
+    Done { written: usize },
+    /// The store does not have all of it. Nothing was touched.
+    Missing,
+    /// Something on disk is in the way, such as a link where a directory has to be. Nothing was
+    /// touched.
+    Obstructed,
+}
+
+/// The places a restore works with.
+pub(super) struct Restorer<'a> {
+    pub(super) disk: &'a dyn Disk,
+    pub(super) root: &'a Root,
+    pub(super) store: &'a Store<'a>,
+    pub(super) contents: &'a Contents<'a>,
+    pub(super) warnings: &'a Warnings,
+    /// A new directory on the root's file system, for what is not in place yet.
+    pub(super) stage: PathBuf,
+}
+
+/// Checks that `result` writes only where `declared` allows it.
+pub(super) fn admit(result: &StoredResult, declared: &PatternSet) -> Result<(), Refusal> {
+    let leaves: BTreeSet<&[u8]> = result
+        .outputs
+        .iter()
+        .map(|output| output.path.as_bytes())
+        .collect();
+    for output in &result.outputs {
+        let path = &output.path;
+        if !declared.matches(path) || outputs::is_reserved(path) {
+            return Err(Refusal::Undeclared(path.clone()));
+        }
+        let mut above = path.ancestors();
+        if above.any(|dir| leaves.contains(dir.as_bytes()) && !dir.is_root()) {
+            return Err(Refusal::BelowFile(path.clone()));
+        }
+        if let Content::Link { target } = &output.content
+            && link_leaves_root(path, target)
+        {
+            return Err(Refusal::LinkLeavesRoot(path.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a link at `path` with this text leads out of the root, read as words alone.
+pub(super) fn link_leaves_root(path: &RelPath, target: &[u8]) -> bool {
+    let inside = |dir: RelDir| RelDir::new(&[dir.as_bytes(), b"/", target].concat());
+    match path.parent() {
+        _ if target.first() == Some(&b'/') => true,
+        RelDir::ROOT => RelDir::new(target).is_none(),
+        dir => inside(dir).is_none(),
+    }
+}
+
+impl Restorer<'_> {
+    /// Makes what lies where `declared` says into exactly `result`.
+    pub(super) fn run(
+        &self,
+        result: &StoredResult,
+        declared: &PatternSet,
+        before_writing: impl FnOnce() -> Result<(), DiskError>,
+    ) -> Result<Ended, DiskError> {
+        let found = outputs::find(self.disk, self.root, declared)?;
+        let wrong = self.wrong_outputs(result, &found)?;
+        let keep: BTreeSet<&RelPath> = result.outputs.iter().map(|output| &output.path).collect();
+        let present = found
+            .files
+            .iter()
+            .chain(&found.empty_dirs)
+            .map(|(path, _)| path);
+        let extra: Vec<&RelPath> = present
+            .chain(&found.strange)
+            .filter(|path| !keep.contains(path))
+            .collect();
+        if wrong.is_empty() && extra.is_empty() {
+            return Ok(Ended::Done { written: 0 });
+        }
+        if self.is_obstructed(&wrong) {
+            return Ok(Ended::Obstructed);
+        }
+        let ended = self.stage(&wrong).and_then(|is_complete| {
+            if !is_complete {
+                return Ok(Ended::Missing);
+            }
+            before_writing()?;
+            for path in extra {
+                self.remove_extra(path, &keep)?;
+            }
+            self.put_in_place(&wrong)?;
+            Ok(Ended::Done {
+                written: wrong.len(),
+            })
+        });
+        // What is left of the stage is collected later.
+        drop(self.disk.remove(&self.stage));
+        ended
+    }
+
+    /// The outputs of `result` that are not on disk as they should be.
+    fn wrong_outputs<'r>(
+        &self,
+        result: &'r StoredResult,
+        found: &Found,
+    ) -> Result<Vec<&'r StoredOutput>, DiskError> {
+        let stat_of = |path: &RelPath| -> Option<&FileStat> {
+            let at = found.files.binary_search_by(|(known, _)| known.cmp(path));
+            at.ok().map(|at| &found.files[at].1)
+        };
+        // Only what has the right size and mode is worth reading.
+        let may_be_right = |output: &&StoredOutput| match (&output.content, stat_of(&output.path)) {
+            (Content::File { size, .. }, Some(stat)) => {
+                stat.file_type() == FileType::File
+                    && stat.size == *size
+                    && stat.mode & 0o7777 == output.mode
+            }
+            (Content::Link { .. }, Some(stat)) => stat.file_type() == FileType::Symlink,
+            (Content::EmptyDir, _) | (_, None) => false,
+        };
+        let candidates = result.outputs.iter().filter(may_be_right);
+        let paths: Vec<_> = candidates
+            .filter_map(|output| Some((&output.path, stat_of(&output.path)?)))
+            .collect();
+        let snapshot = self.contents.read(paths.into_iter(), self.warnings)?;
+        let is_right = |output: &StoredOutput| match &output.content {
+            Content::EmptyDir => found
+                .empty_dirs
+                .iter()
+                .any(|(path, _)| *path == output.path),
+            content => snapshot
+                .files
+                .binary_search_by(|file| file.path.cmp(&output.path))
+                .is_ok_and(|at| snapshot.files[at].content == *content),
+        };
+        Ok(result
+            .outputs
+            .iter()
+            .filter(|output| !is_right(output))
+            .collect())
+    }
+
+    /// Whether a link or a file is where a directory has to be.
+    fn is_obstructed(&self, wrong: &[&StoredOutput]) -> bool {
+        let mut seen = BTreeSet::new();
+        wrong.iter().any(|output| {
+            seen.insert(output.path.parent())
+                && outputs::behind_link(self.disk, self.root, &output.path).is_some()
+        })
+    }
+
+    /// Copies what is needed aside; `false` when the store does not have it.
+    fn stage(&self, wrong: &[&StoredOutput]) -> Result<bool, DiskError> {
+        self.disk.make_dir(&self.stage)?;
+        let numbered: Vec<_> = wrong.iter().enumerate().collect();
+        let staged = parallel::map(&numbered, numbered.len() > 8, |(n, output)| {
+            let place = self.stage.join(n.to_string());
+            match &output.content {
+                Content::File { digest, .. } => {
+                    if !self.store.take(digest, &place, self.warnings)? {
+                        return Ok(false);
+                    }
+                    self.disk.set_mode(&place, output.mode & 0o777)?;
+                }
+                Content::Link { target } => {
+                    self.disk
+                        .make_link(Path::new(OsStr::from_bytes(target)), &place)?;
+                }
+                Content::EmptyDir => {}
+            }
+            Ok(true)
+        });
+        staged
+            .into_iter()
+            .try_fold(true, |all, one| Ok(all && one?))
+    }
+
+    fn put_in_place(&self, wrong: &[&StoredOutput]) -> Result<(), DiskError> {
+        let mut made = BTreeSet::new();
+        for (n, output) in wrong.iter().enumerate() {
+            let place = self.root.join(&output.path);
+            if made.insert(output.path.parent()) {
+                self.disk
+                    .make_dir(&self.root.join_dir(&output.path.parent()))?;
+            }
+            let in_the_way = self.disk.stat(&place);
+            let is_dir = in_the_way.is_ok_and(|stat| stat.file_type() == FileType::Dir);
+            match output.content {
+                Content::EmptyDir if is_dir => {}
+                Content::EmptyDir => {
+                    self.disk.remove(&place)?;
+                    self.disk.make_dir(&place)?;
+                }
+                Content::File { .. } | Content::Link { .. } => {
+                    if is_dir {
+                        // Whatever of it was an output is gone by now; more is not ours to remove.
+                        self.disk.remove_empty_dir(&place)?;
+                    }
+                    self.disk.rename(&self.stage.join(n.to_string()), &place)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes an output that the result does not have, and the directories it leaves empty.
+    fn remove_extra(&self, path: &RelPath, keep: &BTreeSet<&RelPath>) -> Result<(), DiskError> {
+        self.disk.remove(&self.root.join(path))?;
+        for dir in path.ancestors() {
+            let Some(dir) = dir.as_rel_path() else { break };
+            let is_needed = keep.contains(dir);
+            if is_needed
+                || !self
+                    .disk
+                    .remove_empty_dir(&self.root.join(dir))
+                    .unwrap_or(false)
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

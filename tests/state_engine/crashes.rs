@@ -1,0 +1,193 @@
+//! Faults at every step: never a false `fresh`, never a panic, never a partial restore.
+
+use std::io;
+
+use watchrun::disk::Disk;
+use watchrun::disk::mem::Fault;
+use watchrun::state::Start;
+
+use crate::world::{World, text};
+
+/// What a session does: `src/a` became `x`; build, or restore if `back`.
+fn session(world: &World, restores: bool) -> bool {
+    let engine = world.engine();
+    let Ok(mut examined) = world.subject(|subject| engine.examine(subject)) else {
+        return false;
+    };
+    if text(&examined) == "fresh" {
+        return true;
+    }
+    if restores {
+        let restored = world.subject(|subject| engine.restore(&examined, subject));
+        if matches!(restored, Ok(Some(_))) {
+            engine.save();
+            return true;
+        }
+    }
+    engine.begin(&mut examined, Start::Anew);
+    world.disk.tick();
+    let finished = world.subject(|after| {
+        world.command();
+        world.disk.tick();
+        engine.finish(&examined, after, crate::world::RAN, &mut &b"printed\n"[..])
+    });
+    engine.save();
+    drop(engine.collect());
+    finished.is_ok()
+}
+
+/// A later session finds either the right outputs or a stale task, and can make it fresh.
+#[track_caller]
+fn check_after(world: &World, context: &str) {
+    world.disk.tick();
+    let engine = world.engine();
+    let examined = world.examine(&engine);
+    let expected = world.content("src/a").unwrap() + "B";
+    if text(&examined) == "fresh" {
+        assert_eq!(
+            world.content("out/all"),
+            Some(expected.clone()),
+            "{context}"
+        );
+    }
+    let restored = world
+        .subject(|subject| engine.restore(&examined, subject))
+        .unwrap();
+    if restored.is_some() {
+        assert_eq!(
+            world.content("out/all"),
+            Some(expected.clone()),
+            "{context}"
+        );
+    }
+    assert!(session(world, true), "{context}");
+    world.disk.tick();
+    assert_eq!(text(&world.examine(&world.engine())), "fresh", "{context}");
+    assert_eq!(world.content("out/all"), Some(expected), "{context}");
+}
+
+/// The world before the session that meets the fault, and whether it restores.
+fn scenes() -> Vec<(&'static str, World, bool)> {
+    let first = World::new();
+    let edited = World::built();
+    edited.edit("src/a", "x");
+    let back = World::built();
+    back.edit("src/a", "x");
+    back.build();
+    back.edit("src/a", "A");
+    vec![
+        ("first run", first, false),
+        ("after an edit", edited, false),
+        ("restore", back, true),
+    ]
+}
+
+fn each_step(fault: impl Fn(u64) -> Fault) {
+    for (name, world, restores) in scenes() {
+        for step in 0.. {
+            let mut world = world.clone();
+            world.disk = world.disk.snapshot();
+            world.disk.set_fault(Some(fault(step)));
+            session(&world, restores);
+            let steps = world.disk.steps();
+            world.disk.revive();
+            check_after(&world, &format!("{name}, {:?}", fault(step)));
+            if step > steps {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_kill_at_any_step_leaves_no_false_fresh() {
+    each_step(Fault::KillAt);
+}
+
+#[test]
+fn a_failure_of_any_step_leaves_no_false_fresh() {
+    each_step(|step| Fault::FailAt(step, io::ErrorKind::PermissionDenied));
+}
+
+#[test]
+fn a_full_disk_from_any_step_on_leaves_no_false_fresh() {
+    each_step(|step| Fault::FailFrom(step, io::ErrorKind::StorageFull));
+}
+
+#[test]
+fn a_full_disk_costs_one_warning_of_each_kind_and_no_result() {
+    let world = World::new();
+    world
+        .disk
+        .set_fault(Some(Fault::FailFrom(0, io::ErrorKind::StorageFull)));
+    let engine = world.engine();
+    let mut examined = world.examine(&engine);
+    engine.begin(&mut examined, Start::Anew);
+    world.command();
+    let finished = world
+        .subject(|after| engine.finish(&examined, after, crate::world::RAN, &mut &b""[..]))
+        .unwrap();
+    assert!(matches!(finished, watchrun::state::Finished::Recorded(_)));
+    engine.save();
+    let kinds: Vec<_> = engine
+        .take_warnings()
+        .iter()
+        .map(watchrun::state::Warning::kind)
+        .collect();
+    assert_eq!(kinds, ["state_unwritable"]);
+}
+
+#[test]
+fn every_state_file_cut_at_every_byte_is_noticed() {
+    let built = World::built();
+    built.edit("src/a", "x");
+    built.build();
+    built.disk.tick();
+    built.verdict();
+    let mut cuts = 0;
+    for file in built.state_files() {
+        let whole = built.disk.read(&file).unwrap();
+        for len in 0..whole.len() {
+            let mut world = built.clone();
+            world.disk = world.disk.snapshot();
+            world.disk.edit(&file, &whole[..len]);
+            world.disk.tick();
+            let engine = world.engine();
+            if text(&world.examine(&engine)) == "fresh" {
+                assert_eq!(world.content("out/all").unwrap(), "xB");
+            }
+            // Going back restores the right bytes or nothing.
+            world.edit("src/a", "A");
+            if let Some(restored) = world.restore() {
+                assert_eq!(restored.log, b"printed\n");
+                assert_eq!(world.content("out/all").unwrap(), "AB");
+            }
+            cuts += 1;
+        }
+    }
+    assert!(cuts > 900, "{cuts}");
+}
+
+#[test]
+fn garbage_and_the_state_of_another_version_are_dropped_with_one_warning() {
+    let built = World::built();
+    for (what, make) in [
+        ("garbage", (|_| b"hello".to_vec()) as fn(Vec<u8>) -> Vec<u8>),
+        ("another version", |mut bytes| {
+            bytes[12] ^= 0xff;
+            bytes
+        }),
+    ] {
+        let mut world = built.clone();
+        world.disk = world.disk.snapshot();
+        for file in world.state_files() {
+            if file.starts_with("/p/.watchrun/v1/tasks") {
+                let bytes = world.disk.read(&file).unwrap();
+                world.disk.edit(&file, &make(bytes));
+            }
+        }
+        let engine = world.engine();
+        assert_eq!(text(&world.examine(&engine)), "never succeeded", "{what}");
+        assert_eq!(engine.take_warnings().len(), 1, "{what}");
+    }
+}

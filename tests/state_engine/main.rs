@@ -1,0 +1,12 @@
+//! The incremental engine from outside, on a file system in memory.
+//!
+//! - `verdicts`: every reason why a task is fresh or stale
+//! - `attempts`: what is recorded, moved inputs, self-modifying tasks
+//! - `restores`: the store, and what it must never do
+//! - `crashes`: every write-like step fails or is the last one; every state file truncated
+
+mod attempts;
+mod crashes;
+mod restores;
+mod verdicts;
+mod world;
