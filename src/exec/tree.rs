@@ -68,6 +68,18 @@ impl<'a> Tree<'a> {
 
     /// Looks again at what of it is among our children, and reaps what has ended.
     pub(super) fn refresh(&mut self) {
+        loop {
+            self.look();
+            let before = self.members.len();
+            self.members.retain(|member| !reap(member.pid));
+            // Race: one that ended after the look left its own children to us.
+            if self.members.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn look(&mut self) {
         let children = self.kin.children.read();
         self.members.retain(|member| children.contains(&member.pid));
         for pid in children {
@@ -88,7 +100,6 @@ impl<'a> Tree<'a> {
                 });
             }
         }
-        self.members.retain(|member| !reap(member.pid));
     }
 
     /// Whether nothing but the leader is left, as of the last look.
