@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use rustix::event::Timespec;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, Signal, getpid, getsid, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getpgrp, getpid, getsid, pidfd_open, pidfd_send_signal,
+};
 
 use crate::exec::procfs::{self, Mark, Stat};
 use crate::exec::registry::Registry;
@@ -54,9 +56,17 @@ pub fn main(arguments: &[OsString], input: impl Read) -> Result<(), HelperError>
         .filter_map(|argument| argument.to_str())
         .collect();
     match texts[..] {
-        ["guard", session, login, table] if arguments.len() == 4 => {
-            let login = login.parse().map_err(|_| HelperError::Arguments)?;
-            guard(&Ward { session, login }, table, input)
+        ["guard", session, login, group] if arguments.len() == 4 => {
+            let number = |text: &str| text.parse().map_err(|_| HelperError::Arguments);
+            let (login, group) = (number(login)?, number(group)?);
+            guard(
+                &Ward {
+                    session,
+                    login,
+                    group,
+                },
+                input,
+            )
         }
         _ => Err(HelperError::Arguments),
     }
@@ -74,9 +84,10 @@ impl Guardian {
     pub(super) fn start(words: &[OsString], registry: &Registry) -> io::Result<Self> {
         let (input, life) = pipe_with(PipeFlags::CLOEXEC)?;
         let login = getsid(None)?.to_string();
-        let own = ["guard", registry.session(), &login, &registry.table_path()];
+        let group = getpgrp().to_string();
+        let own = ["guard", registry.session(), &login, &group];
         let words = [words, &own.map(OsString::from)].concat();
-        let leader = spawn::start_helper(&words, input, 0)?;
+        let leader = spawn::start_helper(&words, input, registry.open_table()?, 0)?;
         registry.add_helper(leader.pid());
         Ok(Self { leader, life })
     }
@@ -90,17 +101,20 @@ impl Guardian {
     }
 }
 
+/// A process group and the session it must be in: its number alone may have been used again.
+type Group = (i32, i32);
+
 /// Whose processes are to be killed.
 struct Ward<'a> {
     /// What the ids of its trees start with.
     session: &'a str,
     /// Its login session, which the groups of its leaders are in too.
     login: i32,
+    /// Its own process group, which none of them leads.
+    group: i32,
 }
 
-fn guard(ward: &Ward<'_>, table: &str, mut input: impl Read) -> Result<(), HelperError> {
-    // Opened now: it is gone with the process. Without it there are still the marks.
-    let table = File::open(table);
+fn guard(ward: &Ward<'_>, mut input: impl Read) -> Result<(), HelperError> {
     let mut farewell = [0];
     loop {
         match input.read(&mut farewell) {
@@ -110,8 +124,12 @@ fn guard(ward: &Ward<'_>, table: &str, mut input: impl Read) -> Result<(), Helpe
             Err(error) => return Err(HelperError::Watch(error)),
         }
     }
-    let groups = table.map(|table| read_groups(&table)).unwrap_or_default();
-    ward.kill(&groups);
+    // The table is this process's standard output, open for reading only. Without it there are
+    // still the marks.
+    let groups = File::open("/proc/self/fd/1")
+        .map(|table| read_groups(&table))
+        .unwrap_or_default();
+    ward.kill(groups);
     Ok(())
 }
 
@@ -129,13 +147,27 @@ fn read_groups(table: &File) -> Vec<i32> {
 
 impl Ward<'_> {
     /// Kills all that belongs to it, again and again until nothing new comes up.
-    fn kill(&self, groups: &[i32]) {
+    fn kill(&self, leaders: Vec<i32>) {
+        let mut groups: Vec<Group> = leaders
+            .into_iter()
+            .filter(|leader| *leader > 0)
+            .map(|leader| (leader, self.login))
+            .collect();
         let mut killed = Vec::new();
         let mut looks_empty = 0;
         while looks_empty < EMPTY_LOOKS {
             looks_empty += 1;
+            let own: Vec<Pid> = procfs::processes()
+                .into_iter()
+                .filter(|pid| !killed.contains(pid) && self.owns(*pid, &groups))
+                .collect();
+            // A group may have been too young for the table. With a marked process in it, all of
+            // it is ours, and that must be known before the marked one is killed.
+            let stats = own.into_iter().filter_map(Stat::of);
+            groups.extend(stats.map(|stat| (stat.group, stat.session)));
+            groups.retain(|(group, _)| *group != self.group);
             for pid in procfs::processes() {
-                if !killed.contains(&pid) && self.kill_if_own(pid, groups) {
+                if !killed.contains(&pid) && self.kill_if_own(pid, &groups) {
                     killed.push(pid);
                     looks_empty = 0;
                 }
@@ -145,7 +177,7 @@ impl Ward<'_> {
         }
     }
 
-    fn kill_if_own(&self, pid: Pid, groups: &[i32]) -> bool {
+    fn kill_if_own(&self, pid: Pid, groups: &[Group]) -> bool {
         if pid == getpid() || !self.owns(pid, groups) {
             return false;
         }
@@ -156,11 +188,11 @@ impl Ward<'_> {
         self.owns(pid, groups) && pidfd_send_signal(&pidfd, Signal::KILL).is_ok()
     }
 
-    fn owns(&self, pid: Pid, groups: &[i32]) -> bool {
+    fn owns(&self, pid: Pid, groups: &[Group]) -> bool {
         let Some(stat) = Stat::of(pid).filter(|stat| !stat.is_zombie) else {
             return false;
         };
-        if groups.contains(&stat.group) && stat.session == self.login {
+        if groups.contains(&(stat.group, stat.session)) {
             return true;
         }
         let is_own = |element: &[u8]| {

@@ -11,9 +11,11 @@ mod command;
 mod error;
 mod executor;
 pub mod guardian;
+mod lines;
 mod procfs;
 mod registry;
 mod spawn;
+mod spool;
 mod tree;
 mod watch;
 mod words;
@@ -22,6 +24,8 @@ pub use cancel::Cancel;
 pub use command::{Command, Ended, Executor, Stop, Terminal};
 pub use error::{ExecError, SpawnError};
 pub use executor::{Observed, Options, Orphans, OsExecutor};
+pub use lines::LineSplitter;
+pub use spool::{Spool, SpoolReader};
 pub use words::plain_words;
 
 /// The environment variable that names the tree a process belongs to.

@@ -1,6 +1,7 @@
 //! The process trees that are alive now: [`Registry`]. Names them, knows their leaders, and keeps
 //! the table that the guardian reads when this process is gone.
 
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -70,9 +71,9 @@ impl Registry {
         &self.session
     }
 
-    /// A path at which another process can read the table while this one lives.
-    pub(super) fn table_path(&self) -> String {
-        format!("/proc/{}/fd/{}", getpid(), self.table.as_raw_fd())
+    /// The table for another process to read.
+    pub(super) fn open_table(&self) -> io::Result<File> {
+        File::open(format!("/proc/self/fd/{}", self.table.as_raw_fd()))
     }
 
     /// Takes a place for a tree that is about to start.
@@ -166,6 +167,8 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     fn pid(raw: i32) -> Pid {
@@ -190,13 +193,18 @@ mod tests {
     }
 
     #[test]
-    fn the_table_holds_the_living_leaders_and_can_be_opened_by_path() {
+    fn the_table_holds_the_living_leaders_and_can_be_read() {
         let registry = Registry::new().unwrap();
         let places = [registry.reserve(), registry.reserve()];
         registry.started(&places[0], pid(258));
         registry.started(&places[1], pid(9));
         registry.ended(&places[1]);
-        let table = std::fs::read(registry.table_path()).unwrap();
+        let mut table = Vec::new();
+        registry
+            .open_table()
+            .unwrap()
+            .read_to_end(&mut table)
+            .unwrap();
         assert_eq!(table, [258_i32.to_ne_bytes(), 0_i32.to_ne_bytes()].concat());
         assert_eq!(registry.knows(pid(258)), Known::Yes);
         assert_eq!(registry.knows(pid(9)), Known::No);

@@ -91,21 +91,25 @@ pub(super) fn start(
     .map_err(|error| explain(error, program, command))
 }
 
-/// Starts a helper of our own: `words[0]` is executed as it is, with `input` as its standard
-/// input, no output, in the group `group` (0: one of its own).
-pub(super) fn start_helper(words: &[OsString], input: OwnedFd, group: i32) -> io::Result<Leader> {
+/// Starts a helper of our own: `words[0]` is executed as it is, with these for its
+/// standard input and output and no error output, in the group `group` (0: one of its own).
+pub(super) fn start_helper(
+    words: &[OsString],
+    input: OwnedFd,
+    output: impl Into<OwnedFd>,
+    group: i32,
+) -> io::Result<Leader> {
     let Some((program, arguments)) = words.split_first() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    let input = Mutex::new(Some(input));
+    let once = Mutex::new(Some((input, output.into())));
     let expression = duct::cmd(program, arguments)
         .unchecked()
         .before_spawn(move |os| {
-            os.process_group(group)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            if let Some(input) = input.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                os.stdin(input);
+            os.process_group(group).stderr(Stdio::null());
+            let taken = once.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some((input, output)) = taken {
+                os.stdin(input).stdout(output);
             }
             Ok(())
         });

@@ -39,6 +39,9 @@ pub(super) struct Tree<'a> {
     id: &'a str,
     pipe: Option<u64>,
     members: Vec<Member>,
+    /// Descendants outside the group that were asked to end before they were our children.
+    asked: Vec<Pid>,
+    /// Members that may not be killed: they run as another user.
     unreachable: Vec<Pid>,
 }
 
@@ -62,12 +65,25 @@ impl<'a> Tree<'a> {
             id,
             pipe,
             members: Vec::new(),
+            asked: Vec::new(),
             unreachable: Vec::new(),
         }
     }
 
     /// Looks again at what of it is among our children, and reaps what has ended.
     pub(super) fn refresh(&mut self) {
+        loop {
+            self.look();
+            let before = self.members.len();
+            self.members.retain(|member| !reap(member.pid));
+            // Race: one that ended after the look left its own children to us.
+            if self.members.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn look(&mut self) {
         let children = self.kin.children.read();
         self.members.retain(|member| children.contains(&member.pid));
         for pid in children {
@@ -88,7 +104,6 @@ impl<'a> Tree<'a> {
                 });
             }
         }
-        self.members.retain(|member| !reap(member.pid));
     }
 
     /// Whether nothing but the leader is left, as of the last look.
@@ -108,9 +123,10 @@ impl<'a> Tree<'a> {
         let escaped = self.escaped();
         let _gone = kill_process_group(self.leader, signal);
         let _gone = kill_process_group(self.leader, Signal::CONT);
-        for pidfd in escaped {
+        for (pid, pidfd) in escaped {
             let _gone = pidfd_send_signal(&pidfd, signal);
             let _gone = pidfd_send_signal(&pidfd, Signal::CONT);
+            self.asked.push(pid);
         }
         self.refresh();
         self.ask_strays(signal);
@@ -124,7 +140,8 @@ impl<'a> Tree<'a> {
     /// Sends `signal` once to each member outside the group that came to light since.
     pub(super) fn ask_strays(&mut self, signal: Signal) {
         for member in &mut self.members {
-            if !member.is_in_group && !member.was_asked {
+            let asked_before = member.was_asked || self.asked.contains(&member.pid);
+            if !member.is_in_group && !asked_before {
                 let _gone = pidfd_send_signal(&member.pidfd, signal);
                 let _gone = pidfd_send_signal(&member.pidfd, Signal::CONT);
             }
@@ -157,7 +174,7 @@ impl<'a> Tree<'a> {
         loop {
             let mut unclaimed = self.kin.children.read();
             unclaimed.retain(|pid| *pid != self.leader && !self.unreachable.contains(pid));
-            unclaimed.retain(|pid| self.is_orphan(*pid));
+            unclaimed.retain(|pid| self.is_orphan(*pid) && self.mark_of(*pid) != Mark::Other);
             // A child that cannot be waited for is not one of ours after all.
             unclaimed.retain(|pid| {
                 let pidfd = pidfd_open(*pid, PidfdFlags::empty());
@@ -178,8 +195,8 @@ impl<'a> Tree<'a> {
         }
         if stat.is_zombie {
             // Its environment is gone with its memory. Nobody else will ever reap it.
-            let ours = self.kin.orphans == Orphans::All && self.is_orphan(pid);
-            return ours.then_some(false);
+            let is_orphan = self.kin.orphans == Orphans::All && self.is_orphan(pid);
+            return (is_orphan || self.asked.contains(&pid)).then_some(false);
         }
         let mark = self.mark_of(pid);
         let holds_pipe = || {
@@ -213,7 +230,7 @@ impl<'a> Tree<'a> {
     }
 
     /// The living descendants of the leader that are not in its group.
-    fn escaped(&self) -> Vec<OwnedFd> {
+    fn escaped(&self) -> Vec<(Pid, OwnedFd)> {
         let mut found = Vec::new();
         let mut parents = vec![self.leader];
         while let Some(parent) = parents.pop() {
@@ -228,7 +245,7 @@ impl<'a> Tree<'a> {
                 };
                 let is_child = stat.parent == parent.as_raw_pid();
                 if is_child && stat.group != self.leader.as_raw_pid() {
-                    found.push(pidfd);
+                    found.push((pid, pidfd));
                 }
             }
         }
