@@ -1,3 +1,9 @@
-//! The `watchrun` program.
+//! The `watchrun` program: everything is in `cli`, which uses the library as any program would.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

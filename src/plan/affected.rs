@@ -50,6 +50,11 @@ impl Triggers {
             .collect()
     }
 
+    /// The outputs of all tasks.
+    pub fn outputs(&self) -> &PatternIndex {
+        &self.outputs
+    }
+
     /// The tasks that have `path` as an output, in plan order.
     pub fn producers(&self, path: &RelPath) -> Vec<TaskId> {
         self.outputs

@@ -1,5 +1,7 @@
 //! Tasks and their edges, as scheduling needs them: [`Graph`].
 
+use std::collections::BTreeSet;
+
 use crate::task_id::{TaskId, TaskMap};
 use crate::watchfile::{FailureRule, OnBusy, Terminal};
 
@@ -126,6 +128,24 @@ impl Graph {
     /// Replaces the urgencies.
     pub fn set_urgency(&mut self, urgency: TaskMap<u64>) {
         self.urgency = urgency;
+    }
+
+    /// All tasks, each after its deps; else in watchfile order as far as that goes.
+    pub fn deps_first(&self) -> Vec<TaskId> {
+        let mut open = TaskMap::from_fn(self.nodes.len(), |id| self.nodes[id].deps.len());
+        let mut ready: BTreeSet<TaskId> =
+            open.iter().filter(|(_, n)| **n == 0).map(|(id, _)| id).collect();
+        let mut order = Vec::with_capacity(self.nodes.len());
+        while let Some(id) = ready.pop_first() {
+            order.push(id);
+            for &dependent in &self.dependents[id] {
+                open[dependent] -= 1;
+                if open[dependent] == 0 {
+                    ready.insert(dependent);
+                }
+            }
+        }
+        order
     }
 
     /// For each task its own duration plus that of the longest chain of tasks that wait for it,

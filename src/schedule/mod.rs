@@ -1,3 +1,20 @@
 //! Which task runs next: a pure state machine and the driver that carries its decisions out.
 
+mod command;
+pub mod event;
+mod inspect;
+mod progress;
+mod run;
 pub mod state;
+mod step;
+mod view;
+mod wave;
+
+pub use event::{
+    ChangeRecord, Counts, FileChange, OutputLine, RunEvent, ServiceState, TaskFinished, Warning,
+};
+pub use inspect::inspect;
+pub use run::{Driver, DriverOptions, Mode, Report, Send, StopAll};
+pub use state::Limits;
+pub use step::{Ports, Said};
+pub use view::{FileView, Files};

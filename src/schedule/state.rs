@@ -269,17 +269,13 @@ impl Schedule {
                 self.restarts[id] += 1;
                 self.reconsider(id);
             }
-            Busy::Suspect | Busy::Rechecking | Busy::Queued => {
-                self.restarts[id] = 0;
+            Busy::Suspect | Busy::Rechecking | Busy::Queued => self.reconsider(id),
+            Busy::Undisturbed if again && self.graph.nodes()[id].on_busy != OnBusy::Ignore => {
                 self.reconsider(id);
             }
             Busy::Undisturbed => {
                 self.restarts[id] = 0;
-                if again && self.graph.nodes()[id].on_busy != OnBusy::Ignore {
-                    self.reconsider(id);
-                } else {
-                    self.end(id, outcome);
-                }
+                self.end(id, outcome);
             }
         }
     }
@@ -313,6 +309,40 @@ impl Schedule {
         }
     }
 
+    /// Keeps a task that waits from being checked until it is released: one more blocker.
+    pub fn hold(&mut self, id: TaskId) {
+        self.shift_blockers(id, false);
+    }
+
+    /// Takes back a [`Self::hold`].
+    pub fn release(&mut self, id: TaskId) {
+        self.shift_blockers(id, true);
+    }
+
+    /// Takes over where a task stood in the schedule of an earlier plan. `same`: its definition is
+    /// what it was; a running task with another one is stopped, and then starts over.
+    ///
+    /// Only before anything was asked of this schedule. What was being checked is checked anew.
+    pub fn adopt(&mut self, id: TaskId, state: TaskState, same: bool) {
+        let next = match state {
+            TaskState::Running(_) if !same => {
+                self.to_stop.insert(id);
+                TaskState::Running(Busy::Stopping)
+            }
+            TaskState::Running(Busy::Stopping | Busy::Queued) => state,
+            TaskState::Running(_) => TaskState::Running(Busy::Suspect),
+            TaskState::Ended(_) if same => state,
+            TaskState::Skipped(SkipCause::Halted) => state,
+            TaskState::Out
+            | TaskState::Waiting
+            | TaskState::Checking
+            | TaskState::Ready
+            | TaskState::Ended(_)
+            | TaskState::Skipped(SkipCause::Dep(_)) => return,
+        };
+        self.set(id, next);
+    }
+
     /// Replaces the urgencies: longest remaining path, in any one unit.
     pub fn set_urgency(&mut self, urgency: TaskMap<u64>) {
         let ready: Vec<TaskId> = self.ready.iter().map(|&(_, id)| id).collect();
@@ -321,6 +351,10 @@ impl Schedule {
     }
 
     fn reopen(&mut self, id: TaskId) {
+        if !matches!(self.states[id], TaskState::Running(_)) {
+            // It comes from outside, not from a run of the task itself.
+            self.restarts[id] = 0;
+        }
         let next = match self.states[id] {
             TaskState::Out
             | TaskState::Ended(_)

@@ -282,7 +282,39 @@ fn on_busy_decides_what_a_change_does_to_a_running_task() {
     check_busy(OnBusy::Restart, "sssss");
     check_busy(OnBusy::Queue, "qqqqq");
     check_busy(OnBusy::Ignore, "-");
-    check_busy(OnBusy::Auto, "ssqss");
+    check_busy(OnBusy::Auto, "ssqqq");
+}
+
+#[test]
+fn a_change_from_outside_allows_restarts_again() {
+    let mut schedule = one_running(OnBusy::Auto);
+    for _ in 0..3 {
+        schedule.open(&[id(0)]);
+        all_stale(&mut schedule);
+        let stopped = !stops(&mut schedule).is_empty();
+        schedule.ended(id(0), if stopped { Outcome::Cancelled } else { Outcome::Done }, !stopped);
+        if stopped {
+            all_stale(&mut schedule);
+            starts(&mut schedule);
+        }
+    }
+    schedule.open(&[id(0)]);
+    all_stale(&mut schedule);
+    starts(&mut schedule);
+    schedule.open(&[id(0)]);
+    all_stale(&mut schedule);
+    assert_eq!(stops(&mut schedule), [0]);
+}
+
+#[test]
+fn a_held_task_is_not_checked_until_it_is_released() {
+    let mut schedule = one_running(OnBusy::Auto);
+    schedule.hold(id(0));
+    schedule.ended(id(0), Outcome::Done, true);
+    assert_eq!(schedule.next_check(), None);
+    assert!(!schedule.is_settled());
+    schedule.release(id(0));
+    assert!(schedule.next_check().is_some());
 }
 
 #[test]

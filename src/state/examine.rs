@@ -99,6 +99,11 @@ impl Examined {
         }
     }
 
+    /// What dependents saw of its last success, whatever it is now.
+    pub fn last_product(&self) -> Option<Digest> {
+        self.success.as_ref().map(|success| success.product)
+    }
+
     /// What was compared, in order of path. Empty when stat data alone answered.
     #[must_use]
     pub fn inputs(&self) -> &[InputFile] {

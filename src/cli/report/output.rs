@@ -1,0 +1,102 @@
+//! The output of tasks on its way to stdout: [`TaskOutput`].
+//!
+//! Lines are shown at once, or kept until the task ends. What is kept is bounded in memory.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+use watchrun::exec::Spool;
+use watchrun::outcome::Outcome;
+use watchrun::schedule::OutputLine;
+use watchrun::task_id::TaskName;
+
+use super::style::{Style, Tone};
+
+/// When and how the output of a task is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OutputMode {
+    /// In one piece, when it ends.
+    Grouped,
+    /// In one piece between the markers of GitHub's log viewer.
+    Github,
+    /// Line by line, with the task's name before it.
+    Prefixed,
+    /// As it comes.
+    Stream,
+    /// Only that of tasks that failed, when they end.
+    Failed,
+}
+
+/// Keeps or passes on what tasks write.
+pub(crate) struct TaskOutput {
+    mode: OutputMode,
+    style: Style,
+    /// Where long output is spilled.
+    spill_dir: PathBuf,
+    kept: HashMap<TaskName, Spool>,
+}
+
+impl TaskOutput {
+    pub(crate) fn new(mode: OutputMode, style: Style, spill_dir: PathBuf) -> Self {
+        Self { mode, style, spill_dir, kept: HashMap::new() }
+    }
+
+    /// Takes one line.
+    pub(crate) fn line(
+        &mut self,
+        out: &mut dyn Write,
+        task: &TaskName,
+        line: &OutputLine,
+    ) -> io::Result<()> {
+        match self.mode {
+            OutputMode::Stream => {
+                out.write_all(line.as_bytes())?;
+                out.write_all(b"\n")
+            }
+            OutputMode::Prefixed => {
+                let prefix = self.style.paint(Tone::Faint, format_args!("{task} | "));
+                out.write_all(prefix.as_bytes())?;
+                out.write_all(line.as_bytes())?;
+                out.write_all(b"\n")
+            }
+            OutputMode::Grouped | OutputMode::Github | OutputMode::Failed => {
+                let dir = &self.spill_dir;
+                let spool = self.kept.entry(task.clone()).or_insert_with(|| Spool::new(dir.clone()));
+                spool.write_all(line.as_bytes())?;
+                spool.write_all(b"\n")
+            }
+        }
+    }
+
+    /// Shows what was kept of `task`, if its outcome asks for that.
+    pub(crate) fn finish(
+        &mut self,
+        out: &mut dyn Write,
+        task: &TaskName,
+        outcome: Outcome,
+    ) -> io::Result<()> {
+        let Some(mut spool) = self.kept.remove(task) else { return Ok(()) };
+        let failed = matches!(outcome, Outcome::Failed | Outcome::TimedOut);
+        if self.mode == OutputMode::Failed && !failed {
+            return Ok(());
+        }
+        let github = self.mode == OutputMode::Github;
+        if github {
+            // What a task prints must not be taken for a marker of ours.
+            writeln!(out, "::group::{task}\n::stop-commands::{GITHUB_PAUSE}")?;
+        }
+        copy(&mut spool.reader()?, out)?;
+        if github {
+            writeln!(out, "::{GITHUB_PAUSE}::\n::endgroup::")?;
+        }
+        Ok(())
+    }
+}
+
+/// The word that ends a stretch in which GitHub's log viewer obeys no marker.
+const GITHUB_PAUSE: &str = "watchrun-output-ends";
+
+fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
+    io::copy(from, to).map(|_| ())
+}

@@ -1,0 +1,55 @@
+//! What the driver knows of one task beside its state: [`Progress`].
+
+use std::sync::Arc;
+
+use crate::digest::Digest;
+use crate::disk::DiskLock;
+use crate::exec::{Cancel, Command};
+use crate::outcome::Outcome;
+use crate::state::Examined;
+
+/// How far one task has come.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// How it was found when it was last looked at; for a running task, what it was started from.
+    pub(super) examined: Option<Arc<Examined>>,
+    /// What dependents see of it.
+    pub(super) product: Option<Digest>,
+    /// With this key it ended like this, and does not run again by itself.
+    pub(super) settled: Option<(Digest, Outcome)>,
+    /// Stops it, while it runs.
+    pub(super) cancel: Option<Cancel>,
+    /// What it runs.
+    pub(super) commands: Arc<[Command]>,
+    /// Keeps other processes from running it, while it runs here.
+    pub(super) lock: Option<DiskLock>,
+    /// 1, and one more for each retry.
+    pub(super) attempt: u32,
+    /// The next run follows from one whose inputs moved.
+    pub(super) again: bool,
+    /// How many runs in a row ended with moved inputs.
+    pub(super) moved: u32,
+    /// It moved its inputs too often: whatever key it has now, it rests.
+    pub(super) exhausted: bool,
+}
+
+impl Progress {
+    /// The last examination of a task that has been found stale.
+    pub(super) fn examined(&self) -> Arc<Examined> {
+        let examined = self.examined.as_ref();
+        Arc::clone(examined.expect("a task is examined before it starts"))
+    }
+
+    /// A change that the task did not make itself: what it did before says nothing any more.
+    pub(super) fn comes_from_outside(&mut self) {
+        self.again = false;
+        self.moved = 0;
+        self.exhausted = false;
+    }
+
+    /// It is up to date.
+    pub(super) fn rests(&mut self) {
+        self.comes_from_outside();
+        self.settled = None;
+    }
+}

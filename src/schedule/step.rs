@@ -1,0 +1,261 @@
+//! The steps of one task that take time: [`examine`], [`prepare`], [`execute`], [`finish`].
+//!
+//! Each runs on a pool thread, borrows the shared [`Ports`], and gives a value that the
+//! coordinator turns into the next decision. Knows nothing of other tasks.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::command;
+use super::event::OutputLine;
+use super::view::{FileView, Files};
+use crate::digest::Digest;
+use crate::disk::DiskLock;
+use crate::exec::{Cancel, Command, Ended, Executor, LineSplitter, Spool};
+use crate::path::Root;
+use crate::pattern::{Pattern, PatternSet};
+use crate::plan::Plan;
+use crate::state::{
+    Demand, Engine, Examined, Finished, Ran, Restored, Start, StateError, Subject, ToolProbe, Verdict,
+};
+use crate::task_id::{TaskId, TaskName};
+use crate::watchfile::{Inputs, Task};
+
+/// Output of one task that is kept in memory; what is longer goes to a file.
+const LOG_MEMORY_BYTES_MAX: usize = 256 * 1024;
+
+/// What every step works with.
+pub struct Ports {
+    /// The root of the project.
+    pub root: Root,
+    /// What is up to date.
+    pub engine: Engine<'static>,
+    /// What runs commands.
+    pub executor: Arc<dyn Executor>,
+    /// Which files there are.
+    pub files: Arc<dyn FileView>,
+    /// The variables that commands inherit.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Variables for every command beside its own: the jobserver's.
+    pub extra_env: Vec<(OsString, OsString)>,
+    /// Where output that is too long for memory goes.
+    pub spill_dir: PathBuf,
+    /// What has been warned of.
+    pub said: Said,
+}
+
+/// Messages that are worth saying once.
+#[derive(Debug, Default)]
+pub struct Said(Mutex<HashSet<String>>);
+
+impl Said {
+    /// Whether `message` is new. It is not, from now on.
+    pub fn insert(&self, message: &str) -> bool {
+        // Leaf lock, held for one insertion.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(message.to_owned())
+    }
+}
+
+/// One task, with what its steps need to know.
+#[derive(Clone)]
+pub(super) struct Assignment {
+    pub(super) plan: Arc<Plan>,
+    pub(super) id: TaskId,
+    /// The products of its direct deps.
+    pub(super) deps: Arc<[(TaskName, Digest)]>,
+    pub(super) demand: Demand,
+    pub(super) probes: Arc<Probes>,
+}
+
+impl Assignment {
+    pub(super) fn task(&self) -> &Task {
+        self.plan.task(self.id)
+    }
+
+    fn subject<'a>(
+        &'a self,
+        ports: &'a Ports,
+        files: &'a Files,
+        tools: &'a [ToolProbe],
+    ) -> Subject<'a> {
+        Subject {
+            task: self.task(),
+            files: &files.list,
+            ignored: &files.ignored,
+            produced: self.plan.triggers().outputs(),
+            deps: &self.deps,
+            environment: &ports.environment,
+            tools,
+            demand: self.demand,
+        }
+    }
+
+    fn wanted(&self) -> PatternSet {
+        match &self.task().inputs {
+            Inputs::Everything => PatternSet::new(vec![Pattern::everything()]),
+            Inputs::Patterns(set) => set.clone(),
+        }
+    }
+
+    fn files_now(&self, ports: &Ports) -> Arc<Files> {
+        match &self.task().inputs {
+            Inputs::Patterns(set) if set.is_empty() => Arc::default(),
+            _ => ports.files.now(&self.wanted()),
+        }
+    }
+}
+
+/// What tools printed, each asked once in the life of a plan.
+#[derive(Debug, Default)]
+pub(super) struct Probes {
+    // Guards the answers. Leaf lock, held for one look-up or one insertion, never while a tool
+    // runs: two tasks that ask at the same moment may both run it.
+    known: Mutex<Vec<(TaskId, Arc<[ToolProbe]>)>>,
+}
+
+impl Probes {
+    /// The answers of the tools of one task. Blocks while they run.
+    fn of(&self, ports: &Ports, assignment: &Assignment) -> Arc<[ToolProbe]> {
+        let task = assignment.task();
+        if task.tools.is_empty() {
+            return Arc::default();
+        }
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, answers)) = known().iter().find(|(id, _)| *id == assignment.id) {
+            return Arc::clone(answers);
+        }
+        let probe = |line: &String| {
+            let mut printed = Vec::new();
+            let command = command::probe(task, &ports.root, line);
+            let ended = ports.executor.run(&command, &Cancel::new(), &mut |bytes| {
+                printed.extend_from_slice(bytes);
+            });
+            // How it ended counts too: a tool that is gone is not one that prints nothing.
+            printed.extend_from_slice(format!("\0{ended:?}").as_bytes());
+            ToolProbe { command: line.clone(), output: Digest::of(&printed) }
+        };
+        let answers: Arc<[ToolProbe]> = task.tools.iter().map(probe).collect();
+        known().push((assignment.id, Arc::clone(&answers)));
+        answers
+    }
+}
+
+/// Is it stale?
+pub(super) fn examine(ports: &Ports, assignment: &Assignment) -> Result<Examined, StateError> {
+    let files = assignment.files_now(ports);
+    let tools = assignment.probes.of(ports, assignment);
+    ports.engine.examine(&assignment.subject(ports, &files, &tools))
+}
+
+/// What to do about a stale task that has its turn.
+pub(super) enum Prepared {
+    /// Nothing: somebody else has done it while this waited for them.
+    Fresh(Examined),
+    /// Nothing: the store had its result.
+    Restored(Restored),
+    /// This.
+    Run(Errand),
+}
+
+/// A task that is about to run.
+pub(super) struct Errand {
+    /// What it is recorded against.
+    pub(super) examined: Examined,
+    pub(super) commands: Vec<Command>,
+    /// Keeps other processes from running the same task. `None` where files cannot be locked.
+    pub(super) lock: Option<DiskLock>,
+}
+
+/// Takes the result from the store, or says what to run. Waits for another process that runs the
+/// same task, and calls `on_wait` before it does.
+pub(super) fn prepare(
+    ports: &Ports,
+    assignment: &Assignment,
+    examined: &Examined,
+    start: Start,
+    on_wait: &mut dyn FnMut(),
+) -> Result<Prepared, StateError> {
+    let mut examined = examined.clone();
+    let mut waited = false;
+    let lock = ports.engine.lock(&assignment.task().name, &mut || {
+        waited = true;
+        on_wait();
+    });
+    if waited {
+        ports.files.expect_writes();
+        examined = examine(ports, assignment)?;
+        if *examined.verdict() == Verdict::Fresh {
+            return Ok(Prepared::Fresh(examined));
+        }
+    }
+    let nothing = Files::default();
+    let tools = assignment.probes.of(ports, assignment);
+    let subject = assignment.subject(ports, &nothing, &tools);
+    if let Some(restored) = ports.engine.restore(&examined, &subject)? {
+        ports.files.expect_writes();
+        return Ok(Prepared::Restored(restored));
+    }
+    let task = assignment.task();
+    let files =
+        if command::takes_files(task) { ports.engine.changed_files(&examined) } else { Vec::new() };
+    ports.engine.begin(&mut examined, start);
+    let commands = command::commands(task, &ports.root, &files, &ports.extra_env);
+    Ok(Prepared::Run(Errand { examined, commands, lock }))
+}
+
+/// How the commands of a task ended.
+pub(super) struct Executed {
+    pub(super) ended: Ended,
+    pub(super) took: Duration,
+    /// What they printed.
+    pub(super) log: Spool,
+}
+
+/// Runs `commands` one after the other until one does not succeed. Blocks; on a thread of the
+/// pool that only does this.
+pub(super) fn execute(
+    ports: &Ports,
+    commands: &[Command],
+    cancel: &Cancel,
+    lines: &mut dyn FnMut(Vec<OutputLine>),
+) -> Executed {
+    let started = Instant::now();
+    let mut log = Spool::new(&ports.spill_dir, LOG_MEMORY_BYTES_MAX);
+    let mut splitter = LineSplitter::new();
+    let mut ended = Ended::Exited(crate::outcome::ExitStatus::Code(0));
+    for command in commands {
+        ended = ports.executor.run(command, cancel, &mut |bytes| {
+            log.push(bytes);
+            let mut whole = Vec::new();
+            splitter.push(bytes, |line| whole.push(OutputLine::new(line)));
+            if !whole.is_empty() {
+                lines(whole);
+            }
+        });
+        if !matches!(&ended, Ended::Exited(status) if status.is_success()) {
+            break;
+        }
+    }
+    if let Some(rest) = splitter.take_rest() {
+        lines(vec![OutputLine::new(&rest)]);
+    }
+    ports.files.expect_writes();
+    Executed { ended, took: started.elapsed(), log }
+}
+
+/// Records a success, if the inputs are still what they were.
+pub(super) fn finish(
+    ports: &Ports,
+    assignment: &Assignment,
+    examined: &Examined,
+    ran: Ran,
+    log: &Spool,
+) -> Result<Finished, StateError> {
+    let files = assignment.files_now(ports);
+    let tools = assignment.probes.of(ports, assignment);
+    let after = assignment.subject(ports, &files, &tools);
+    ports.engine.finish(examined, &after, ran, &mut log.reader())
+}

@@ -1,0 +1,27 @@
+//! Which files there are now: [`FileView`].
+
+use std::sync::Arc;
+
+use crate::files::FileList;
+use crate::path::RelPath;
+use crate::pattern::PatternSet;
+
+/// The files of a root at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    /// Everything that some task may take as input.
+    pub list: FileList,
+    /// Those of `list` that are ignored, ascending: they are there because a pattern without
+    /// wildcards names them.
+    pub ignored: Vec<RelPath>,
+}
+
+/// Knows the files of a root: by walking, or by watching.
+pub trait FileView: Send + Sync {
+    /// The files as they are now: everything written before this call is seen. Holds at least
+    /// what `wanted` matches. Blocks.
+    fn now(&self, wanted: &PatternSet) -> Arc<Files>;
+
+    /// Something was written: what was seen before may be out of date.
+    fn expect_writes(&self);
+}

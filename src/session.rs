@@ -1,1 +1,0 @@
-//! The loop that ties watch, plan and schedule together.

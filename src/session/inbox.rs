@@ -1,0 +1,84 @@
+//! Everything a session reacts to, in one queue: [`Inbox`].
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::time::Instant;
+
+use crate::change::ChangeSet;
+use crate::schedule::{self, Report, StopAll, Warning};
+
+/// How much may lie in the inbox before those who send have to wait.
+const CAPACITY: usize = 1024;
+
+/// One thing to react to.
+pub(super) enum Input {
+    /// The disk changed.
+    Changed(Arc<ChangeSet>),
+    /// The watch has something to say.
+    Warned(Warning),
+    /// A worker has something to say.
+    Report(Report),
+    /// The user wants failed tasks to run again.
+    RetryFailed,
+    /// The user wants an end.
+    Stop(StopAll),
+}
+
+pub(super) struct Inbox {
+    tx: SyncSender<Input>,
+    rx: Receiver<Input>,
+}
+
+impl Inbox {
+    pub(super) fn new() -> Self {
+        let (tx, rx) = mpsc::sync_channel(CAPACITY);
+        Self { tx, rx }
+    }
+
+    /// The next input; `None` when `deadline` comes first. Blocks.
+    pub(super) fn next(&self, deadline: Option<Instant>) -> Option<Input> {
+        let Some(deadline) = deadline else { return self.rx.recv().ok() };
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.rx.recv_timeout(left) {
+            Ok(input) => Some(input),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    /// The next input, if there is one already.
+    pub(super) fn try_next(&self) -> Option<Input> {
+        self.rx.try_recv().ok()
+    }
+
+    pub(super) fn sender(&self) -> SyncSender<Input> {
+        self.tx.clone()
+    }
+
+    pub(super) fn reports(&self) -> schedule::Send {
+        let tx = self.tx.clone();
+        // A report that comes after the session has ended has nobody to concern.
+        Arc::new(move |report| drop(tx.send(Input::Report(report))))
+    }
+
+    pub(super) fn control(&self) -> Control {
+        Control { tx: self.tx.clone() }
+    }
+}
+
+/// Steers a session from another thread. What is sent after the session has ended is ignored.
+#[derive(Clone)]
+pub struct Control {
+    tx: SyncSender<Input>,
+}
+
+impl Control {
+    /// Ends the session. Returns at once.
+    pub fn stop(&self, how: StopAll) {
+        drop(self.tx.send(Input::Stop(how)));
+    }
+
+    /// Runs the tasks that failed once more. Returns at once.
+    pub fn retry_failed(&self) {
+        drop(self.tx.send(Input::RetryFailed));
+    }
+}
