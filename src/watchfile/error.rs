@@ -291,7 +291,7 @@ impl ErrorKind {
             Self::Empty { .. } => "give it a value, or leave the key out",
             Self::EmptyElement { .. } => "remove the element",
             Self::Nul { .. } => "remove it: commands, paths and variables cannot hold one",
-            _ => "`docs/WATCHFILE.md` describes every key and its values",
+            _ => "`watchrun schema` describes every key and its values",
         }
     }
 }

@@ -17,7 +17,8 @@ mod raw;
 mod reader;
 mod ready;
 mod remote;
-
+#[cfg(feature = "cli")]
+pub mod schema;
 mod settings;
 mod signal;
 mod size;

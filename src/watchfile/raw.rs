@@ -31,12 +31,20 @@ pub(super) enum Section {
     Services,
 }
 
-/// One task or service.
+/// One task or service. Its keys are read when it is checked, so that only one is held at once.
 #[derive(Debug)]
 pub(super) struct Task<'t> {
     pub(super) name: Text<'t>,
     pub(super) section: Section,
-    pub(super) body: Body<'t>,
+    entry: Field<'t>,
+}
+
+impl<'t> Task<'t> {
+    /// Reads its keys.
+    pub(super) fn body(&self, errors: &mut Vec<Error>) -> Body<'t> {
+        let mut reader = Reader::new(self.name.span.source, errors);
+        read_task(&mut reader, &self.entry, self.section)
+    }
 }
 
 /// Every key of a task or service.
@@ -204,11 +212,10 @@ fn read_tasks<'t>(
             value: entry.key,
             span: entry.span,
         };
-        let body = read_task(reader, &entry, section);
         document.tasks.push(Task {
             name,
             section,
-            body,
+            entry,
         });
     }
 }

@@ -340,6 +340,10 @@ fn type_hint(value: &DeValue<'_>, expected: &str) -> Option<String> {
             "1" => Some("write `true`".to_owned()),
             _ => None,
         },
+        DeValue::String(text) if expected.starts_with("`true`") => {
+            let value = matches!(text.as_ref(), "yes" | "on" | "1" | "y");
+            Some(format!("write `{value}` without quotes"))
+        }
         _ if expected.starts_with("a table") => {
             Some("write `{ key = \"value\" }`, or a header like `[table]`".to_owned())
         }
