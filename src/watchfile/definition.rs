@@ -162,7 +162,7 @@ fn lower_kind(raw: &raw::Task<'_>, body: &raw::Body<'_>, errors: &mut Vec<Error>
             Invocation::Words(words.iter().map(|word| (*word).to_owned()).collect())
         }
     });
-    let has_key = |key: &str| body.keys.iter().any(|present| present.value == key);
+    let has_key = |key: &str| body.keys.iter().any(|present| present.key == key);
     match (raw.section, run) {
         (Section::Tasks, Some(run)) => TaskKind::Command(run),
         (Section::Tasks, None) => {
@@ -200,11 +200,11 @@ fn check_group(name: Text<'_>, body: &raw::Body<'_>, errors: &mut Vec<Error>) {
     let mut useless = body
         .keys
         .iter()
-        .filter(|key| !keys::GROUP.contains(&key.value))
+        .filter(|key| !keys::GROUP.contains(&key.key))
         .peekable();
     if body.deps.is_empty()
         && useless.peek().is_none()
-        && !body.keys.iter().any(|key| key.value == "deps")
+        && !body.keys.iter().any(|key| key.key == "deps")
     {
         let kind = ErrorKind::MissingKey {
             key: "`run` and no `deps`",
@@ -217,7 +217,7 @@ fn check_group(name: Text<'_>, body: &raw::Body<'_>, errors: &mut Vec<Error>) {
     }
     for key in useless {
         let kind = ErrorKind::MisplacedKey {
-            key: key.value.to_owned(),
+            key: key.key.to_owned(),
             table: format!("task `{}`, which has no command,", name.value),
         };
         errors.push(Error::new(kind, key.span).with_hint(hint));

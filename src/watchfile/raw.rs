@@ -53,7 +53,7 @@ pub(super) struct Body<'t> {
     /// Whether it is a table at all.
     pub(super) is_table: bool,
     /// The keys there are, for what a group cannot have.
-    pub(super) keys: Vec<Text<'t>>,
+    pub(super) keys: Vec<Field<'t>>,
     pub(super) run: Option<At<Run<'t>>>,
     pub(super) description: Option<Text<'t>>,
     pub(super) inputs: Option<At<Vec<Text<'t>>>>,
@@ -230,17 +230,17 @@ fn read_task<'t>(reader: &mut Reader<'_>, entry: &Field<'t>, section: Section) -
                 ..*entry
             };
             body.run = read_run(reader, &run);
-            body.keys.push(At {
-                value: "run",
-                span: entry.span,
+            body.keys.push(Field {
+                key: "run",
+                ..*entry
             });
             return body;
         }
         (_, Section::Tasks) => {
             reader.wrong_type::<()>(entry, "a table or a command");
-            body.keys.push(At {
-                value: "run",
-                span: entry.span,
+            body.keys.push(Field {
+                key: "run",
+                ..*entry
             });
             return body;
         }
@@ -264,11 +264,9 @@ fn read_task<'t>(reader: &mut Reader<'_>, entry: &Field<'t>, section: Section) -
         },
     };
     body.is_table = true;
-    for field in reader.fields(table, &shape) {
-        body.keys.push(At {
-            value: field.key,
-            span: field.span,
-        });
+    body.keys = reader.fields(table, &shape);
+    for idx in 0..body.keys.len() {
+        let field = body.keys[idx];
         read_field(&mut body, reader, &field);
     }
     body
