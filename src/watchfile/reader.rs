@@ -9,8 +9,9 @@ use toml::de::{DeTable, DeValue};
 
 use crate::suggest::nearest;
 
-use super::error::{Error, ErrorKind, did_you_mean};
+use super::error::{Error, did_you_mean};
 use super::keys::NOT_SUPPORTED;
+use super::kind::ErrorKind;
 use super::task::Span;
 
 /// A value and where it is written.
