@@ -2,7 +2,8 @@
 
 use crate::suggest::nearest;
 
-use super::error::{Error, ErrorKind, did_you_mean};
+use super::error::{Error, did_you_mean};
+use super::kind::ErrorKind;
 use super::reader::{Text, listed};
 
 /// The choice that `text` names; an error and `None` when it names none.

@@ -14,8 +14,9 @@ use crate::task_id::TaskName;
 use super::choice::lower_choice;
 use super::duration::{lower_duration, lower_positive};
 use super::env::{Env, lower_env, lower_env_inputs};
-use super::error::{Error, ErrorKind, did_you_mean};
+use super::error::{Error, did_you_mean};
 use super::keys;
+use super::kind::ErrorKind;
 use super::place::Places;
 use super::raw::{self, Run, Section};
 use super::reader::{At, Text};
@@ -76,7 +77,7 @@ pub(super) fn lower_task(
     errors: &mut Vec<Error>,
 ) -> Task {
     check_name(&raw.name, errors);
-    let body = &raw.body;
+    let body = &raw.body(errors);
     let dir = match &body.dir {
         Some(text) => places.lower_dir(text, &scope.dir, errors),
         None => None,
@@ -88,7 +89,7 @@ pub(super) fn lower_task(
     Task {
         name: scope.full_name(raw.name.value),
         span: raw.name.span,
-        kind: lower_kind(raw, errors),
+        kind: lower_kind(raw, body, errors),
         description: body.description.as_ref().map(|text| text.value.to_owned()),
         inputs: lower_inputs(body.inputs.as_ref(), &dir, errors),
         outputs,
@@ -155,24 +156,24 @@ fn check_name(name: &Text<'_>, errors: &mut Vec<Error>) {
     errors.push(Error::new(kind, name.span).with_hint(hint));
 }
 
-fn lower_kind(raw: &raw::Task<'_>, errors: &mut Vec<Error>) -> TaskKind {
-    let run = raw.body.run.as_ref().map(|run| match &run.value {
+fn lower_kind(raw: &raw::Task<'_>, body: &raw::Body<'_>, errors: &mut Vec<Error>) -> TaskKind {
+    let run = body.run.as_ref().map(|run| match &run.value {
         Run::Line(line) => Invocation::Line((*line).to_owned()),
         Run::Words(words) => {
             Invocation::Words(words.iter().map(|word| (*word).to_owned()).collect())
         }
     });
-    let has_key = |key: &str| raw.body.keys.iter().any(|present| present.value == key);
+    let has_key = |key: &str| body.keys.iter().any(|present| present.key == key);
     match (raw.section, run) {
         (Section::Tasks, Some(run)) => TaskKind::Command(run),
         (Section::Tasks, None) => {
             if !has_key("run") {
-                check_group(raw, errors);
+                check_group(raw.name, body, errors);
             }
             TaskKind::Group
         }
         (Section::Services, run) => {
-            if run.is_none() && raw.body.is_table && !has_key("run") {
+            if run.is_none() && body.is_table && !has_key("run") {
                 let kind = ErrorKind::MissingKey {
                     key: "`run`",
                     table: format!("service `{}`", raw.name.value),
@@ -184,10 +185,9 @@ fn lower_kind(raw: &raw::Task<'_>, errors: &mut Vec<Error>) -> TaskKind {
             }
             TaskKind::Service(Service {
                 run: run.unwrap_or(Invocation::Words(Vec::new())),
-                ready: lower_ready(raw.body.ready.as_ref(), errors),
-                restart: lower_restart(raw.body.restart.as_ref(), errors),
-                reload_signal: raw
-                    .body
+                ready: lower_ready(body.ready.as_ref(), errors),
+                restart: lower_restart(body.restart.as_ref(), errors),
+                reload_signal: body
                     .reload_signal
                     .and_then(|value| lower_signal(value, errors)),
             })
@@ -196,32 +196,30 @@ fn lower_kind(raw: &raw::Task<'_>, errors: &mut Vec<Error>) -> TaskKind {
 }
 
 /// A task without a command has something to wait for, and nothing that only a command has.
-fn check_group(raw: &raw::Task<'_>, errors: &mut Vec<Error>) {
-    let name = raw.name.value;
+fn check_group(name: Text<'_>, body: &raw::Body<'_>, errors: &mut Vec<Error>) {
     let hint = "without `run` it only groups its `deps`: add `run`";
-    let mut useless = raw
-        .body
+    let mut useless = body
         .keys
         .iter()
-        .filter(|key| !keys::GROUP.contains(&key.value))
+        .filter(|key| !keys::GROUP.contains(&key.key))
         .peekable();
-    if raw.body.deps.is_empty()
+    if body.deps.is_empty()
         && useless.peek().is_none()
-        && !raw.body.keys.iter().any(|key| key.value == "deps")
+        && !body.keys.iter().any(|key| key.key == "deps")
     {
         let kind = ErrorKind::MissingKey {
             key: "`run` and no `deps`",
-            table: format!("task `{name}`"),
+            table: format!("task `{}`", name.value),
         };
         errors.push(
-            Error::new(kind, raw.name.span)
+            Error::new(kind, name.span)
                 .with_hint("`run` is its command, as in `run = \"cargo build\"`"),
         );
     }
     for key in useless {
         let kind = ErrorKind::MisplacedKey {
-            key: key.value.to_owned(),
-            table: format!("task `{name}`, which has no command,"),
+            key: key.key.to_owned(),
+            table: format!("task `{}`, which has no command,", name.value),
         };
         errors.push(Error::new(kind, key.span).with_hint(hint));
     }

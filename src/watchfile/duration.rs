@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::error::{Error, ErrorKind};
+use super::error::Error;
+use super::kind::ErrorKind;
 use super::reader::Text;
 
 /// The units, longest first, with their nanoseconds.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::error::{Error, ErrorKind};
+use super::error::Error;
+use super::kind::ErrorKind;
 use super::reader::Text;
 use super::task::{EnvPattern, Span};
 

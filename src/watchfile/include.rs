@@ -12,7 +12,8 @@ use crate::path::{RelDir, RelPath, Root};
 use crate::pattern::{Effect, Pattern, PatternSet};
 
 use super::definition::pattern_hint;
-use super::error::{Error, ErrorKind};
+use super::error::Error;
+use super::kind::ErrorKind;
 use super::reader::Text;
 
 /// A file that is included, by which of the `include` patterns.

@@ -12,8 +12,9 @@ use crate::task_id::TaskName;
 
 use super::definition::{Scope, lower_task};
 use super::env::{Env, lower_env, parse_env_file};
-use super::error::{Error, ErrorKind};
+use super::error::Error;
 use super::include;
+use super::kind::ErrorKind;
 use super::place::{Places, lower_path};
 use super::raw::{self, Document, Role};
 use super::reader::{At, Text};

@@ -11,13 +11,15 @@ mod env;
 mod error;
 mod include;
 pub mod keys;
+mod kind;
 mod lower;
 mod place;
 mod raw;
 mod reader;
 mod ready;
 mod remote;
-
+#[cfg(feature = "cli")]
+pub mod schema;
 mod settings;
 mod signal;
 mod size;
@@ -30,7 +32,8 @@ use std::str;
 use crate::disk::Disk;
 use crate::path::{RelPath, Root};
 
-pub use error::{Error, ErrorKind, Errors, Label, LoadError};
+pub use error::{Error, Errors, Label, LoadError};
+pub use kind::ErrorKind;
 pub use remote::{Remote, RemoteCache, RemoteExec};
 pub use settings::{Backend, Gitignore, Jobs, Jobserver, KeepGoing, Notify, OutputMode, Settings};
 pub use sources::{Source, Sources};

@@ -6,7 +6,8 @@ use crate::change::FileType;
 use crate::disk::Disk;
 use crate::path::{RelDir, RelPath, Root};
 
-use super::error::{Error, ErrorKind};
+use super::error::Error;
+use super::kind::ErrorKind;
 use super::reader::Text;
 
 /// The path that `text` names from `base`; an error and `None` when it leaves the root.

@@ -31,12 +31,20 @@ pub(super) enum Section {
     Services,
 }
 
-/// One task or service.
+/// One task or service. Its keys are read when it is checked, so that only one is held at once.
 #[derive(Debug)]
 pub(super) struct Task<'t> {
     pub(super) name: Text<'t>,
     pub(super) section: Section,
-    pub(super) body: Body<'t>,
+    entry: Field<'t>,
+}
+
+impl<'t> Task<'t> {
+    /// Reads its keys.
+    pub(super) fn body(&self, errors: &mut Vec<Error>) -> Body<'t> {
+        let mut reader = Reader::new(self.name.span.source, errors);
+        read_task(&mut reader, &self.entry, self.section)
+    }
 }
 
 /// Every key of a task or service.
@@ -45,7 +53,7 @@ pub(super) struct Body<'t> {
     /// Whether it is a table at all.
     pub(super) is_table: bool,
     /// The keys there are, for what a group cannot have.
-    pub(super) keys: Vec<Text<'t>>,
+    pub(super) keys: Vec<Field<'t>>,
     pub(super) run: Option<At<Run<'t>>>,
     pub(super) description: Option<Text<'t>>,
     pub(super) inputs: Option<At<Vec<Text<'t>>>>,
@@ -204,11 +212,10 @@ fn read_tasks<'t>(
             value: entry.key,
             span: entry.span,
         };
-        let body = read_task(reader, &entry, section);
         document.tasks.push(Task {
             name,
             section,
-            body,
+            entry,
         });
     }
 }
@@ -223,17 +230,17 @@ fn read_task<'t>(reader: &mut Reader<'_>, entry: &Field<'t>, section: Section) -
                 ..*entry
             };
             body.run = read_run(reader, &run);
-            body.keys.push(At {
-                value: "run",
-                span: entry.span,
+            body.keys.push(Field {
+                key: "run",
+                ..*entry
             });
             return body;
         }
         (_, Section::Tasks) => {
             reader.wrong_type::<()>(entry, "a table or a command");
-            body.keys.push(At {
-                value: "run",
-                span: entry.span,
+            body.keys.push(Field {
+                key: "run",
+                ..*entry
             });
             return body;
         }
@@ -257,11 +264,9 @@ fn read_task<'t>(reader: &mut Reader<'_>, entry: &Field<'t>, section: Section) -
         },
     };
     body.is_table = true;
-    for field in reader.fields(table, &shape) {
-        body.keys.push(At {
-            value: field.key,
-            span: field.span,
-        });
+    body.keys = reader.fields(table, &shape);
+    for idx in 0..body.keys.len() {
+        let field = body.keys[idx];
         read_field(&mut body, reader, &field);
     }
     body

@@ -9,8 +9,9 @@ use toml::de::{DeTable, DeValue};
 
 use crate::suggest::nearest;
 
-use super::error::{Error, ErrorKind, did_you_mean};
+use super::error::{Error, did_you_mean};
 use super::keys::NOT_SUPPORTED;
+use super::kind::ErrorKind;
 use super::task::Span;
 
 /// A value and where it is written.
@@ -340,6 +341,10 @@ fn type_hint(value: &DeValue<'_>, expected: &str) -> Option<String> {
             "1" => Some("write `true`".to_owned()),
             _ => None,
         },
+        DeValue::String(text) if expected.starts_with("`true`") => {
+            let value = matches!(text.as_ref(), "yes" | "on" | "1" | "y");
+            Some(format!("write `{value}` without quotes"))
+        }
         _ if expected.starts_with("a table") => {
             Some("write `{ key = \"value\" }`, or a header like `[table]`".to_owned())
         }

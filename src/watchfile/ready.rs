@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::duration::lower_positive;
-use super::error::{Error, ErrorKind};
+use super::error::Error;
+use super::kind::ErrorKind;
 use super::raw;
 use super::reader::{Text, listed};
 use super::task::{Ready, ReadyProbe};

@@ -7,7 +7,8 @@ use crate::path::{RelDir, RelPath};
 
 use super::choice::lower_choice;
 use super::duration::{lower_duration, lower_positive};
-use super::error::{Error, ErrorKind};
+use super::error::Error;
+use super::kind::ErrorKind;
 use super::place::lower_path;
 use super::raw;
 use super::raw::Scalar;

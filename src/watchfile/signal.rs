@@ -4,7 +4,8 @@ use rustix::process::Signal;
 
 use crate::suggest::nearest;
 
-use super::error::{Error, ErrorKind, did_you_mean};
+use super::error::{Error, did_you_mean};
+use super::kind::ErrorKind;
 use super::raw::Scalar;
 use super::reader::At;
 

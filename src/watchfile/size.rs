@@ -1,6 +1,7 @@
 //! Numbers of bytes as a watchfile writes them: `5GiB`, `500MB`, `1024`.
 
-use super::error::{Error, ErrorKind};
+use super::error::Error;
+use super::kind::ErrorKind;
 use super::raw::Scalar;
 use super::reader::At;
 
