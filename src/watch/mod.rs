@@ -1,1 +1,71 @@
 //! The file-watching system. Knows nothing of tasks; usable by any program on its own.
+//!
+//! [`WatchManager::create_watch`] gives a [`WatchHandle`]: exact [`ChangeSet`]s of everything
+//! below a directory, by [`WatchHandle::next`] or to handlers, and a model of the files that is
+//! in step with the disk. Exact means: after any burst, rename, lost event or replaced root,
+//! applying the sets to what was known before gives what is on disk. How that is reached is told
+//! in `docs/design/watch.md`.
+//!
+//! ```no_run
+//! use std::{path::Path, time::Duration};
+//! use watchrun::watch::{WatchManager, WatchOptions};
+//!
+//! let manager = WatchManager::new();
+//! let watch = manager.create_watch(Path::new("."), WatchOptions::new())?;
+//! while let Some(set) = watch.next(Duration::from_secs(60))? {
+//!     for change in &set.changes {
+//!         println!("{:?} {}", change.kind, change.path);
+//!     }
+//! }
+//! # Ok::<(), watchrun::watch::WatchError>(())
+//! ```
+//!
+//! Units: sizes in bytes, times as [`Duration`](std::time::Duration). Paths in changes are
+//! relative to the watched directory.
+//!
+//! [`ChangeSet`]: crate::change::ChangeSet
+
+mod cookies;
+mod debounce;
+mod error;
+mod explain;
+mod git;
+mod handle;
+mod handler;
+mod ignored;
+mod manager;
+mod merge;
+mod metrics;
+mod options;
+mod os;
+mod poll;
+mod processor;
+mod queue;
+mod reconcile;
+mod record;
+mod scan;
+mod select;
+mod source;
+mod subscriber;
+mod surroundings;
+mod tree;
+mod walk;
+
+pub use debounce::{Debouncer, LOCK_HELD_MAX, Observed};
+pub use error::{
+    CreationError, ErrorClass, PollReason, ProcessingError, SystemError, Warning, WatchError,
+};
+pub use explain::{AuditReport, Explanation, Watched};
+pub use handle::{WatchHandle, WatchStatus};
+pub use handler::{Filter, HandlerId, HandlerResult, Kinds};
+pub use ignored::IgnoreReason;
+pub use manager::{SourceFactory, WatchManager};
+pub use merge::merge;
+pub use metrics::{ErrorCounts, MetricsReport, Summary, WatchReport};
+pub use options::{Backend, OverflowPolicy, ScanOptions, WatchOptions, WatchUpdate};
+pub use processor::WatchState;
+pub use queue::QueueStats;
+pub use record::{ReplayError, replay};
+pub use scan::{Scan, scan};
+pub use source::{AddProblem, Hint, HintKind, HintSink, RawSource};
+pub use tree::{NodeId, Tree};

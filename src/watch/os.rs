@@ -1,0 +1,269 @@
+//! The system's file watcher, by way of notify: [`OsWatcher`].
+//!
+//! The one place that names the crate `notify`. One watch a directory, never recursive, with a
+//! kernel mask that leaves out reads; spread over shards, because removing a watch costs notify
+//! time in proportion to the watches beside it. What notify believes to be watched may be stale
+//! (a directory removed and made again, a rename, a lost event): a path that was ever watched is
+//! therefore unwatched before it is watched again. See `docs/design/watch.md`.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use notify::event::{AccessKind, AccessMode, CreateKind, Flag, ModifyKind, RemoveKind, RenameMode};
+use notify::{
+    Config, ErrorKind, Event, EventKind, EventKindMask, PathOp, RecommendedWatcher, RecursiveMode,
+    WatchPathConfig, Watcher,
+};
+
+use crate::watch::source::{AddProblem, Hint, HintKind, HintSink, RawSource};
+
+/// How many shards there are at most: each is a thread and one of the user's few instances.
+const SHARDS_MAX: usize = 16;
+/// How many watches a shard takes before the next one is opened.
+const SHARD_WATCHES: usize = 640;
+
+/// Watches directories through the system.
+pub(crate) struct OsWatcher {
+    sink: Arc<dyn HintSink>,
+    shards: Vec<Shard>,
+    /// Every path ever watched since the last restart, by hash, and its shard.
+    homes: HashMap<u64, u8>,
+    hasher: RandomState,
+    marks: Option<PathBuf>,
+    /// Which restart the living shards belong to; what older ones still say is void.
+    epoch: Arc<AtomicU64>,
+    /// Why no further shard can be opened.
+    full: Option<AddProblem>,
+}
+
+struct Shard {
+    watcher: RecommendedWatcher,
+    n_added: usize,
+}
+
+impl OsWatcher {
+    /// Watches nothing yet. Hints go to `sink`, from the watcher's own threads.
+    pub(crate) fn new(sink: Arc<dyn HintSink>) -> Self {
+        Self {
+            sink,
+            shards: Vec::new(),
+            homes: HashMap::new(),
+            hasher: RandomState::new(),
+            marks: None,
+            epoch: Arc::default(),
+            full: None,
+        }
+    }
+
+    /// The shard for a path that was never watched, opening one if they are all full.
+    fn place(&mut self) -> Result<usize, AddProblem> {
+        let open = self.shards.len();
+        let roomy = self.shards.last().is_some_and(|s| s.n_added < SHARD_WATCHES);
+        if roomy {
+            return Ok(open - 1);
+        }
+        if open < SHARDS_MAX && self.full.is_none() {
+            match self.open_shard() {
+                Ok(()) => return Ok(open),
+                Err(problem) => self.full = Some(problem),
+            }
+        }
+        let least = (0..open).min_by_key(|&at| self.shards[at].n_added);
+        least.ok_or_else(|| {
+            let problem = self.full.take();
+            problem.unwrap_or(AddProblem::InstanceLimit)
+        })
+    }
+
+    fn open_shard(&mut self) -> Result<(), AddProblem> {
+        let shard = self.shards.len();
+        let sink = Arc::clone(&self.sink);
+        let config = Config::default()
+            .with_event_kinds(EventKindMask::CORE | EventKindMask::ACCESS_CLOSE)
+            .with_follow_symlinks(false);
+        let current = Arc::clone(&self.epoch);
+        let own = current.load(Ordering::SeqCst);
+        let handler = move |event: notify::Result<Event>| {
+            if current.load(Ordering::SeqCst) == own {
+                forward(&*sink, shard, event);
+            }
+        };
+        let watcher = RecommendedWatcher::new(handler, config).map_err(|e| problem(&e.kind))?;
+        self.shards.push(Shard {
+            watcher,
+            n_added: 0,
+        });
+        if let Some(marks) = self.marks.clone() {
+            let shard = self.shards.last_mut().expect("pushed above");
+            drop(shard.watcher.update_paths(vec![watch_op(&marks)]));
+        }
+        Ok(())
+    }
+
+    fn hash(&self, path: &Path) -> u64 {
+        self.hasher.hash_one(path)
+    }
+}
+
+impl RawSource for OsWatcher {
+    fn watch(&mut self, dirs: Vec<PathBuf>) -> Vec<(PathBuf, AddProblem)> {
+        let mut refused = Vec::new();
+        let mut batches: Vec<Vec<PathOp>> = Vec::new();
+        for dir in dirs {
+            let key = self.hash(&dir);
+            let shard = match self.homes.get(&key) {
+                Some(&shard) => {
+                    let shard = usize::from(shard);
+                    // Not found: the shard has noticed by itself that it was gone.
+                    drop(self.shards[shard].watcher.unwatch(&dir));
+                    shard
+                }
+                None => match self.place() {
+                    Ok(shard) => {
+                        self.shards[shard].n_added += 1;
+                        shard
+                    }
+                    Err(problem) => {
+                        refused.push((dir, problem));
+                        continue;
+                    }
+                },
+            };
+            let home = u8::try_from(shard).expect("at most 16 shards");
+            self.homes.insert(key, home);
+            if batches.len() <= shard {
+                batches.resize_with(shard + 1, Vec::new);
+            }
+            batches[shard].push(watch_op(&dir));
+        }
+        for (shard, ops) in batches.into_iter().enumerate() {
+            add_all(&mut self.shards[shard].watcher, ops, &mut refused);
+        }
+        for (dir, _) in &refused {
+            let key = self.hash(dir);
+            self.homes.remove(&key);
+        }
+        refused
+    }
+
+    fn unwatch(&mut self, dirs: &[PathBuf]) {
+        for dir in dirs {
+            let key = self.hash(dir);
+            if let Some(shard) = self.homes.remove(&key) {
+                let shard = &mut self.shards[usize::from(shard)];
+                shard.n_added = shard.n_added.saturating_sub(1);
+                // Not found: the shard has noticed by itself.
+                drop(shard.watcher.unwatch(dir));
+            }
+        }
+    }
+
+    fn watch_in_every_shard(&mut self, dir: &Path) -> usize {
+        if self.marks.as_deref() != Some(dir) {
+            self.marks = Some(dir.to_path_buf());
+            for shard in &mut self.shards {
+                drop(shard.watcher.update_paths(vec![watch_op(dir)]));
+            }
+        }
+        if self.shards.is_empty() {
+            drop(self.open_shard());
+        }
+        self.shards.len()
+    }
+
+    fn restart(&mut self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.shards.clear();
+        self.homes.clear();
+        self.full = None;
+    }
+
+    fn n_watches(&self) -> usize {
+        self.homes.len()
+    }
+}
+
+fn watch_op(path: &Path) -> PathOp {
+    let config = WatchPathConfig::new(RecursiveMode::NonRecursive);
+    PathOp::Watch(path.to_path_buf(), config.with_dereference_symlinks(false))
+}
+
+/// Adds in one message; after a refusal, goes on with the rest.
+fn add_all(
+    watcher: &mut RecommendedWatcher,
+    mut ops: Vec<PathOp>,
+    refused: &mut Vec<(PathBuf, AddProblem)>,
+) {
+    while !ops.is_empty() {
+        let Err(error) = watcher.update_paths(ops) else {
+            return;
+        };
+        let problem = problem(&error.source.kind);
+        let no_more = problem == AddProblem::WatchLimit;
+        refused.extend(error.origin.map(|op| (op.into_path(), problem.clone())));
+        ops = error.remaining;
+        if no_more {
+            let rest = ops.drain(..).map(|op| (op.into_path(), problem.clone()));
+            refused.extend(rest);
+        }
+    }
+}
+
+fn problem(kind: &ErrorKind) -> AddProblem {
+    match kind {
+        ErrorKind::PathNotFound => AddProblem::Gone,
+        ErrorKind::MaxFilesWatch => AddProblem::WatchLimit,
+        ErrorKind::Io(error) => io_problem(error),
+        ErrorKind::Generic(_) | ErrorKind::WatchNotFound | ErrorKind::InvalidConfig(_) => {
+            AddProblem::Other(format!("{kind:?}"))
+        }
+    }
+}
+
+fn io_problem(error: &io::Error) -> AddProblem {
+    match rustix::io::Errno::from_io_error(error) {
+        Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => AddProblem::InstanceLimit,
+        Some(
+            rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP,
+        ) => AddProblem::Gone,
+        Some(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
+            AddProblem::Denied(error.to_string())
+        }
+        _ => AddProblem::Other(error.to_string()),
+    }
+}
+
+/// Runs on a shard's own thread: must not block, look at files or call the watcher.
+fn forward(sink: &dyn HintSink, shard: usize, event: notify::Result<Event>) {
+    let event = match event {
+        Ok(event) => event,
+        Err(error) => return sink.hint(shard, Hint::Failed(error.to_string())),
+    };
+    if event.flag() == Some(Flag::Rescan) {
+        return sink.hint(shard, Hint::Lost);
+    }
+    let kind = match event.kind {
+        EventKind::Create(CreateKind::Any | CreateKind::File | CreateKind::Folder | CreateKind::Other) => {
+            HintKind::Created
+        }
+        EventKind::Remove(
+            RemoveKind::Any | RemoveKind::File | RemoveKind::Folder | RemoveKind::Other,
+        ) => HintKind::Removed,
+        EventKind::Modify(ModifyKind::Name(RenameMode::From)) => HintKind::MovedFrom,
+        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => HintKind::MovedTo,
+        // Repeats the two before it.
+        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return,
+        EventKind::Modify(ModifyKind::Data(_)) => HintKind::Written,
+        EventKind::Modify(ModifyKind::Metadata(_)) => HintKind::Metadata,
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => HintKind::Closed,
+        EventKind::Access(_) => return,
+        EventKind::Modify(_) | EventKind::Any | EventKind::Other => HintKind::Unknown,
+    };
+    for path in event.paths {
+        sink.hint(shard, Hint::Path { path, kind });
+    }
+}

@@ -1,0 +1,192 @@
+//! Which polled directory to look at when: [`PollWatcher`], a pure schedule.
+//!
+//! For directories that the system does not watch for us. What changed lately is looked at more
+//! often; the whole is stretched so that polling never takes more than its share of a core. The
+//! looking is the processor's: it compares inode, size, times and type with the model.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use crate::path::RelDir;
+
+/// The share of one core that polling may take: one in this many.
+const SHARE: u32 = 20;
+/// How much more often a directory is looked at while it is hot.
+const HOT: u32 = 8;
+/// How long a directory stays hot after a change, in intervals.
+const HOT_INTERVALS: u32 = 30;
+
+/// The polled directories and when each is due.
+#[derive(Debug)]
+pub(crate) struct PollWatcher {
+    interval: Duration,
+    dirs: HashMap<RelDir, Polled>,
+    due: BTreeSet<(Instant, RelDir)>,
+    /// No look before this: the last ones took that much.
+    rest_until: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Polled {
+    due: Instant,
+    hot_until: Option<Instant>,
+}
+
+impl PollWatcher {
+    pub(crate) fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            dirs: HashMap::new(),
+            due: BTreeSet::new(),
+            rest_until: None,
+        }
+    }
+
+    /// How many directories are polled.
+    pub(crate) fn len(&self) -> usize {
+        self.dirs.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.dirs.is_empty()
+    }
+
+    pub(crate) fn contains(&self, dir: &RelDir) -> bool {
+        self.dirs.contains_key(dir)
+    }
+
+    /// The first of them, if there is one.
+    pub(crate) fn first(&self) -> Option<&RelDir> {
+        self.dirs.keys().min()
+    }
+
+    /// Polls `dir` from now on.
+    pub(crate) fn add(&mut self, dir: &RelDir, now: Instant) {
+        if !self.dirs.contains_key(dir) {
+            self.schedule(dir, now + self.interval, None);
+        }
+    }
+
+    /// Polls it no more.
+    pub(crate) fn remove(&mut self, dir: &RelDir) {
+        if let Some(polled) = self.dirs.remove(dir) {
+            self.due.remove(&(polled.due, dir.clone()));
+        }
+    }
+
+    /// Polls nothing any more.
+    pub(crate) fn clear(&mut self) {
+        self.dirs.clear();
+        self.due.clear();
+    }
+
+    /// When the next look is due; `None` while nothing is polled.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let (due, _) = self.due.first()?;
+        Some(self.rest_until.map_or(*due, |rest| rest.max(*due)))
+    }
+
+    /// Up to `max` directories that are due, or nearly so; each must be told of by `looked`.
+    pub(crate) fn due(&self, now: Instant, max: usize) -> Vec<RelDir> {
+        if self.deadline().is_none_or(|deadline| deadline > now) {
+            return Vec::new();
+        }
+        // What is nearly due comes along: fewer wake-ups.
+        let until = now + self.interval / (HOT * 2);
+        let due = self.due.iter().take_while(|(due, _)| *due <= until);
+        due.take(max).map(|(_, dir)| dir.clone()).collect()
+    }
+
+    /// Every polled directory, in order.
+    pub(crate) fn all(&self) -> Vec<RelDir> {
+        let mut all: Vec<_> = self.dirs.keys().cloned().collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Notes that `dirs` were looked at, `changed` of them with changes, and that it took `spent`.
+    pub(crate) fn looked(
+        &mut self,
+        dirs: &[RelDir],
+        changed: &[RelDir],
+        spent: Duration,
+        now: Instant,
+    ) {
+        for dir in dirs {
+            let Some(polled) = self.dirs.get(dir).copied() else {
+                continue;
+            };
+            self.due.remove(&(polled.due, dir.clone()));
+            let hot_until = if changed.contains(dir) {
+                Some(now + self.interval * HOT_INTERVALS)
+            } else {
+                polled.hot_until.filter(|until| *until > now)
+            };
+            let wait = match hot_until {
+                Some(_) => self.interval / HOT,
+                None => self.interval,
+            };
+            self.schedule(dir, now + wait, hot_until);
+        }
+        self.rest_until = Some(now + spent * (SHARE - 1));
+    }
+
+    fn schedule(&mut self, dir: &RelDir, due: Instant, hot_until: Option<Instant>) {
+        self.dirs.insert(dir.clone(), Polled { due, hot_until });
+        self.due.insert((due, dir.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn dir(text: &str) -> RelDir {
+        RelDir::new(text.as_bytes()).unwrap()
+    }
+
+    fn names(dirs: &[RelDir]) -> Vec<String> {
+        dirs.iter().map(RelDir::to_string).collect()
+    }
+
+    #[test]
+    fn a_directory_is_due_once_an_interval_and_sooner_after_a_change() {
+        let start = Instant::now();
+        let mut poll = PollWatcher::new(SECOND);
+        poll.add(&dir("a"), start);
+        poll.add(&dir("b"), start);
+        assert_eq!(poll.deadline(), Some(start + SECOND));
+        assert!(poll.due(start, 9).is_empty());
+        let now = start + SECOND;
+        let due = poll.due(now, 9);
+        assert_eq!(names(&due), ["a", "b"]);
+        poll.looked(&due, &[dir("b")], Duration::ZERO, now);
+        assert_eq!(poll.deadline(), Some(now + SECOND / 8));
+        assert_eq!(names(&poll.due(now + SECOND / 8, 9)), ["b"]);
+        // Quiet for long: as all the others again.
+        let later = now + SECOND * 31;
+        poll.looked(&[dir("b")], &[], Duration::ZERO, later);
+        assert_eq!(names(&poll.due(later, 9)), ["a"]);
+    }
+
+    #[test]
+    fn polling_rests_in_proportion_to_what_it_took() {
+        let start = Instant::now();
+        let mut poll = PollWatcher::new(SECOND);
+        poll.add(&dir("a"), start);
+        let now = start + SECOND;
+        poll.looked(&[dir("a")], &[], SECOND / 2, now);
+        assert_eq!(poll.deadline(), Some(now + SECOND / 2 * 19));
+    }
+
+    #[test]
+    fn what_is_removed_is_never_due() {
+        let start = Instant::now();
+        let mut poll = PollWatcher::new(SECOND);
+        poll.add(&dir("a"), start);
+        poll.remove(&dir("a"));
+        assert_eq!((poll.deadline(), poll.len()), (None, 0));
+    }
+}

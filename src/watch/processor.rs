@@ -1,0 +1,482 @@
+//! The thread that keeps the model in step: [`Processor`], a loop over queue, timers, commands.
+//!
+//! Owns the source, the rules and the debouncer; is the only one that changes the tree. How one
+//! hint or one directory is taken in is in `reconcile.rs`, what surrounds the tree (its root, git)
+//! in `surroundings.rs`.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use crate::change::ChangeSet;
+use crate::path::RelDir;
+use crate::watch::cookies::Cookies;
+use crate::watch::debounce::{Debouncer, Observed};
+use crate::watch::error::{PollReason, ProcessingError, Warning};
+use crate::watch::explain::{AuditReport, Explanation};
+use crate::watch::git::Repo;
+use crate::watch::ignored::{Ignored, Rules};
+use crate::watch::metrics::WatchMetrics;
+use crate::watch::options::{Backend, WatchOptions, WatchUpdate};
+use crate::watch::poll::PollWatcher;
+use crate::watch::queue::{Batch, EventQueue};
+use crate::watch::record::{Record, Recorder};
+use crate::watch::select::Select;
+use crate::watch::source::RawSource;
+use crate::watch::subscriber::Subscriber;
+use crate::watch::tree::Tree;
+
+/// How long the first mark may take before the system's watcher is taken to be deaf.
+const PROBE_TIME: Duration = Duration::from_secs(2);
+/// How long git's release of its lock waits for the events before it.
+const UNLOCK_TIME: Duration = Duration::from_millis(500);
+/// How many directories are polled in one go.
+const POLL_BATCH: usize = 256;
+/// How many watches of directories long gone may pile up before all are made afresh.
+const STALE_WATCHES_MAX: usize = 16_384;
+/// So many restarts within [`RESTART_WINDOW`] mean that the system's watcher does not work.
+const RESTARTS_MAX: usize = 8;
+const RESTART_WINDOW: Duration = Duration::from_secs(10);
+
+/// What a handle asks of the processor.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Answer with the id of the last set once everything before now has been delivered.
+    Sync(Sender<u64>),
+    Explain(PathBuf, Sender<Explanation>),
+    Audit(Sender<AuditReport>),
+    Update(WatchUpdate, Sender<()>),
+    Close,
+}
+
+/// What a mark was sent for.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    Sync(Sender<u64>, Instant),
+    /// Git has let go of its lock; the changes it made come before the mark.
+    Unlock,
+    /// To see whether the system reports anything at all.
+    Probe,
+}
+
+/// Where a watch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WatchState {
+    /// In step, by the system's events alone.
+    Ready,
+    /// In step; some directories are polled or cannot be read.
+    Degraded,
+    /// In step, by polling alone.
+    Polling,
+    /// The root is gone; it is waited for.
+    Detached,
+    /// Closed, or its thread is gone.
+    Stopped,
+}
+
+/// What the processor shares with the handles of its watch.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) root: PathBuf,
+    // Guards the model. Written by the processor alone, for one directory or one path at a time,
+    // never across I/O; read by handles.
+    pub(crate) tree: RwLock<Tree>,
+    pub(crate) queue: Arc<EventQueue<Command>>,
+    pub(crate) metrics: Arc<WatchMetrics>,
+    // Guards the list of consumers. Leaf lock, held for one change or one pass.
+    pub(crate) subscribers: Mutex<Vec<Arc<Subscriber>>>,
+    // Guards the state. Leaf lock.
+    pub(crate) state: Mutex<WatchState>,
+    pub(crate) started: Instant,
+}
+
+pub(crate) struct Processor {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) options: WatchOptions,
+    pub(crate) source: Box<dyn RawSource>,
+    pub(crate) ignored: Ignored,
+    pub(crate) select: Select,
+    /// The rules inside directories that add to those outside.
+    pub(crate) levels: HashMap<RelDir, Rules>,
+    /// Ignored directories that are modelled nevertheless, on the way to something spared.
+    pub(crate) spared: HashSet<RelDir>,
+    pub(crate) unreadable: BTreeMap<RelDir, Retry>,
+    pub(crate) poll: PollWatcher,
+    pub(crate) poll_reason: Option<PollReason>,
+    pub(crate) debouncer: Debouncer,
+    pub(crate) cookies: Option<Cookies<Purpose>>,
+    pub(crate) repos: Vec<Arc<Repo>>,
+    /// Some of them are not watched yet.
+    pub(crate) repos_changed: bool,
+    /// Device and inode of the root; `None` while it is gone.
+    pub(crate) identity: Option<(u64, u64)>,
+    /// File systems by device: whether they are to be polled.
+    pub(crate) networks: HashMap<u64, bool>,
+    pub(crate) last_id: u64,
+    pub(crate) restarts: Vec<Instant>,
+    pub(crate) warned_limit: usize,
+    pub(crate) warned_lock: bool,
+    pub(crate) warned_memory: bool,
+    pub(crate) recorder: Option<Recorder>,
+    pub(crate) first_pending: Option<Instant>,
+}
+
+/// When to try an unreadable directory again; `None` when only a change of it can help.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retry {
+    pub(crate) at: Option<Instant>,
+    pub(crate) wait: Duration,
+}
+
+impl Processor {
+    /// Runs until it is told to close. Tells `ready` once the model is complete.
+    pub(crate) fn run(mut self, ready: &Sender<()>) {
+        let now = Instant::now();
+        let (quiet, longest) = (self.options.debounce, self.options.debounce_max);
+        self.record(&|| Record::Times(quiet, longest), now);
+        self.attach_first(now);
+        // The creator may have given up.
+        drop(ready.send(()));
+        loop {
+            let now = Instant::now();
+            let timeout = self.deadline().map(|at| at.saturating_duration_since(now));
+            let queue = Arc::clone(&self.shared.queue);
+            let batch = queue.take(timeout, self.options.batch_size);
+            if !self.step(batch) {
+                break;
+            }
+        }
+        self.stop();
+    }
+
+    /// Takes in one batch and does what is due. `false` ends the loop.
+    fn step(&mut self, batch: Batch<Command>) -> bool {
+        let started = Instant::now();
+        let Batch {
+            paths,
+            marks,
+            commands,
+            lost,
+            everything,
+            gap,
+            failures,
+        } = batch;
+        if !paths.is_empty() {
+            self.shared.metrics.batch_paths.record(paths.len() as u64);
+        }
+        self.note_failures(failures.len());
+        if gap || lost {
+            self.record(&|| Record::Gap, started);
+            self.debouncer.mark_gap();
+        }
+        if lost {
+            self.shared.metrics.overflows.fetch_add(1, Relaxed);
+        }
+        if lost || everything || !failures.is_empty() {
+            self.repair(lost, started);
+        } else {
+            for (path, seen) in &paths {
+                self.take_hint(path, *seen);
+            }
+        }
+        for mark in marks {
+            let back = self.cookies.as_mut().and_then(|c| c.back(mark.shard, &mark.path));
+            if let Some(purpose) = back {
+                self.mark_is_back(purpose);
+            }
+        }
+        let mut open = true;
+        for command in commands {
+            open &= self.obey(command);
+        }
+        let now = Instant::now();
+        if !paths.is_empty() {
+            self.shared.metrics.batch_us.record_us(now - started);
+        }
+        self.do_what_is_due(now);
+        self.refresh_figures();
+        open
+    }
+
+    /// The next moment at which something must be done without being asked.
+    fn deadline(&self) -> Option<Instant> {
+        let retry = self.unreadable.values().filter_map(|retry| retry.at).min();
+        let marks = self.cookies.as_ref().and_then(Cookies::deadline);
+        [self.debouncer.deadline(), self.poll.deadline(), retry, marks]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn do_what_is_due(&mut self, now: Instant) {
+        let late = self.cookies.as_mut().map_or_else(Vec::new, |c| c.take_late(now));
+        for purpose in late {
+            match purpose {
+                Purpose::Probe => self.poll_everything(PollReason::NoEvents, now),
+                // The events before the mark are late as well; waiting on helps nobody.
+                Purpose::Unlock => self.mark_is_back(Purpose::Unlock),
+                Purpose::Sync(..) => {}
+            }
+        }
+        self.retry_unreadable(now);
+        let due = self.poll.due(now, POLL_BATCH);
+        if !due.is_empty() {
+            self.poll_dirs(&due, now);
+        }
+        if self.source.n_watches() > self.shared_tree_dirs() + STALE_WATCHES_MAX {
+            self.repair(false, now);
+        }
+        self.deliver_ready(Instant::now());
+    }
+
+    fn deliver_ready(&mut self, now: Instant) {
+        if self.debouncer.deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        let locked = self.repos.iter().any(|repo| repo.index_lock().exists());
+        if locked && !self.debouncer.is_locked() {
+            self.set_locked(true, now);
+            return;
+        }
+        self.check_root(false, now);
+        self.record(&|| Record::Ready, now);
+        if let Some(set) = self.debouncer.take_ready(now) {
+            self.warn_of_held_lock();
+            self.deliver(set, now);
+        }
+    }
+
+    /// Delivers what is pending without waiting for quiet; answers who waits for it.
+    fn deliver_now(&mut self, now: Instant) {
+        if self.debouncer.is_empty() {
+            return;
+        }
+        self.record(&|| Record::Taken, now);
+        if let Some(set) = self.debouncer.take_all() {
+            self.deliver(set, now);
+        }
+    }
+
+    fn deliver(&mut self, set: ChangeSet, now: Instant) {
+        let metrics = &self.shared.metrics;
+        metrics.change_sets.fetch_add(1, Relaxed);
+        metrics.changes.fetch_add(set.changes.len() as u64, Relaxed);
+        if let Some(first) = self.first_pending.take() {
+            metrics.latency_us.record_us(now.saturating_duration_since(first));
+        }
+        self.last_id = set.id;
+        let set = Arc::new(set);
+        for subscriber in self.subscribers() {
+            subscriber.put(&set);
+        }
+        self.flush_recorder();
+    }
+
+    pub(crate) fn observe(&mut self, observed: Observed, now: Instant) {
+        self.record(
+            &|| Record::Observed {
+                path: observed.path.clone(),
+                before: observed.before,
+                after: observed.after,
+                written: observed.written,
+                moved: observed.moved,
+            },
+            now,
+        );
+        self.first_pending.get_or_insert(now);
+        self.debouncer.push(observed, now);
+    }
+
+    pub(crate) fn set_locked(&mut self, locked: bool, now: Instant) {
+        self.record(&|| Record::Locked(locked), now);
+        self.debouncer.set_locked(locked, now);
+        self.warned_lock &= locked;
+    }
+
+    /// Sends a mark through every shard; does at once what it is for when there is none.
+    pub(crate) fn send_mark(&mut self, purpose: Purpose, until: Option<Instant>) {
+        let Some(cookies) = &mut self.cookies else {
+            return self.mark_is_back(purpose);
+        };
+        let n_shards = if self.options.backend == Backend::Poll || self.identity.is_none() {
+            0
+        } else {
+            self.shared.queue.set_open_gate(true);
+            let n = self.source.watch_in_every_shard(cookies.dir());
+            self.shared.queue.set_open_gate(false);
+            n
+        };
+        if let Err(purpose) = cookies.send(purpose, n_shards, until) {
+            self.mark_is_back(purpose);
+        }
+    }
+
+    fn mark_is_back(&mut self, purpose: Purpose) {
+        let now = Instant::now();
+        match purpose {
+            Purpose::Probe => {}
+            Purpose::Unlock => {
+                if !self.repos.iter().any(|repo| repo.index_lock().exists()) {
+                    self.set_locked(false, now);
+                }
+            }
+            Purpose::Sync(reply, since) => {
+                self.check_root(false, now);
+                let polled = self.poll.all();
+                if !polled.is_empty() {
+                    self.poll_dirs(&polled, now);
+                }
+                self.deliver_now(Instant::now());
+                self.shared.metrics.syncs.fetch_add(1, Relaxed);
+                self.shared.metrics.sync_us.record_us(since.elapsed());
+                // Who waited may have given up.
+                drop(reply.send(self.last_id));
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) -> bool {
+        let now = Instant::now();
+        match command {
+            Command::Sync(reply) => self.send_mark(Purpose::Sync(reply, now), None),
+            Command::Explain(path, reply) => drop(reply.send(self.explain(&path))),
+            Command::Audit(reply) => drop(reply.send(self.audit())),
+            Command::Update(update, reply) => {
+                self.update(update, now);
+                drop(reply.send(()));
+            }
+            Command::Close => return false,
+        }
+        true
+    }
+
+    fn update(&mut self, update: WatchUpdate, now: Instant) {
+        let WatchUpdate {
+            select,
+            debounce,
+            debounce_max,
+        } = update;
+        let quiet = debounce.unwrap_or(self.options.debounce);
+        let longest = debounce_max.unwrap_or(self.options.debounce_max).max(quiet);
+        (self.options.debounce, self.options.debounce_max) = (quiet, longest);
+        self.record(&|| Record::Times(quiet, longest), now);
+        self.debouncer.set_times(quiet, longest);
+        if let Some(select) = select
+            && select != self.options.select
+        {
+            self.select = Select::new(select.as_ref());
+            self.options.select = select;
+            self.rescan(now);
+        }
+    }
+
+    /// Everything may be wrong: fresh watches, then a comparison of everything with the disk.
+    pub(crate) fn repair(&mut self, lost: bool, now: Instant) {
+        self.shared.metrics.restarts.fetch_add(1, Relaxed);
+        self.restarts.retain(|at| now.saturating_duration_since(*at) < RESTART_WINDOW);
+        self.restarts.push(now);
+        let before = self.debouncer.len();
+        self.shared.queue.set_open_gate(true);
+        self.source.restart();
+        self.shared.queue.clear_paths();
+        self.shared.queue.set_open_gate(false);
+        if self.restarts.len() > RESTARTS_MAX && self.options.backend == Backend::Auto {
+            self.poll_everything(PollReason::NoEvents, now);
+        } else {
+            self.watch_surroundings();
+            self.rescan(now);
+        }
+        let again = self.cookies.as_mut().map_or_else(Vec::new, Cookies::take_all);
+        for (purpose, until) in again {
+            self.send_mark(purpose, until);
+        }
+        if lost {
+            let changes = self.debouncer.len().saturating_sub(before);
+            self.warn(&Warning::OverflowRepaired { changes });
+        }
+    }
+
+    pub(crate) fn start_probe(&mut self, now: Instant) {
+        if self.options.backend == Backend::Auto {
+            self.send_mark(Purpose::Probe, Some(now + PROBE_TIME));
+        }
+    }
+
+    pub(crate) fn start_unlock(&mut self, now: Instant) {
+        self.send_mark(Purpose::Unlock, Some(now + UNLOCK_TIME));
+    }
+
+    pub(crate) fn warn(&self, warning: &Warning) {
+        for subscriber in self.subscribers() {
+            subscriber.put_warning(warning);
+        }
+    }
+
+    pub(crate) fn record(&mut self, record: &dyn Fn() -> Record, now: Instant) {
+        let Some(recorder) = &mut self.recorder else {
+            return;
+        };
+        if let Err(error) = recorder.write(&record(), now) {
+            self.recorder = None;
+            let problem = error.to_string();
+            self.warn(&Warning::RecordingStopped { problem });
+        }
+    }
+
+    fn flush_recorder(&mut self) {
+        let flushed = self.recorder.as_mut().map_or(Ok(()), Recorder::flush);
+        if let Err(error) = flushed {
+            self.recorder = None;
+            let problem = error.to_string();
+            self.warn(&Warning::RecordingStopped { problem });
+        }
+    }
+
+    fn warn_of_held_lock(&mut self) {
+        if self.debouncer.is_locked() && !self.warned_lock {
+            self.warned_lock = true;
+            let locks = self.repos.iter().map(|repo| repo.index_lock());
+            for path in locks.filter(|lock| lock.exists()) {
+                self.warn(&Warning::GitLockHeld { path });
+            }
+        }
+    }
+
+    fn note_failures(&self, n: usize) {
+        self.shared.metrics.source_errors.fetch_add(n as u64, Relaxed);
+    }
+
+    fn subscribers(&self) -> Vec<Arc<Subscriber>> {
+        let all = self.shared.subscribers.lock();
+        all.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn stop(mut self) {
+        let left = self.shared.queue.close();
+        drop(left);
+        self.shared.queue.set_open_gate(true);
+        self.source.restart();
+        self.flush_recorder();
+        self.shared.set_state(WatchState::Stopped);
+        let error = ProcessingError::Stopped {
+            path: self.shared.root.clone(),
+        };
+        for subscriber in self.subscribers() {
+            subscriber.stop(error.clone());
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn set_state(&self, state: WatchState) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    pub(crate) fn state(&self) -> WatchState {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

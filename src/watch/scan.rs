@@ -1,0 +1,266 @@
+//! One look at everything: [`scan`], for who does not watch.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::files::{FileEntry, FileList};
+use crate::path::{RelDir, Root};
+use crate::watch::error::Warning;
+use crate::watch::ignored::{Ignored, Rules};
+use crate::watch::options::ScanOptions;
+use crate::watch::select::Select;
+use crate::watch::tree::path_order;
+use crate::watch::walk::{EntryKind, Standing, Walker, open_absolute, open_dir};
+
+/// What [`scan`] found.
+#[derive(Debug)]
+pub struct Scan {
+    /// Everything of interest that is not a directory.
+    pub files: FileList,
+    /// Directories that could not be read, lines of ignore files that are no patterns.
+    pub warnings: Vec<Warning>,
+}
+
+/// Reads the tree below `root` once, in parallel on rayon's global pool, with the ignore and
+/// select rules of a watch. Links are not followed. Blocks until done.
+///
+/// # Errors
+/// When the root itself cannot be opened or listed. What cannot be read below it is a warning.
+pub fn scan(root: &Root, options: &ScanOptions) -> io::Result<Scan> {
+    let ScanOptions {
+        gitignore,
+        global_excludes,
+        excluded_names,
+        select,
+    } = options;
+    let root = root.as_path();
+    let ignored = Ignored::load(root, *gitignore, excluded_names, global_excludes.as_deref());
+    let select = Select::new(select.as_ref());
+    let walker = Walker {
+        root,
+        ignored: &ignored,
+        select: &select,
+    };
+    let fd = open_absolute(root)?;
+    let top = visit(
+        &walker,
+        &fd,
+        RelDir::ROOT,
+        Standing::Plain,
+        ignored.outer(),
+    )?;
+    let mut entries = Vec::with_capacity(top.n_files);
+    let mut warnings = Vec::new();
+    flatten(top, root, &mut entries, &mut warnings);
+    let problems = ignored.take_problems();
+    warnings.extend(
+        problems
+            .into_iter()
+            .map(|(path, problem)| Warning::IgnoreRule { path, problem }),
+    );
+    Ok(Scan {
+        files: FileList::new(entries),
+        warnings,
+    })
+}
+
+/// A directory and everything below it, in path order: files up to a sub-directory, that
+/// sub-directory, and so on.
+struct Visited {
+    files: Vec<FileEntry>,
+    /// How many of `files` come before it, and the sub-directory or why it could not be read.
+    dirs: Vec<(usize, RelDir, io::Result<Visited>)>,
+    n_files: usize,
+}
+
+fn visit(
+    walker: &Walker<'_>,
+    fd: &std::os::fd::OwnedFd,
+    dir: RelDir,
+    standing: Standing,
+    outer: &Rules,
+) -> io::Result<Visited> {
+    use std::os::fd::AsFd;
+    let listing = walker.list(fd.as_fd(), &dir, standing, outer)?;
+    let is_dir = |kind: &EntryKind| matches!(kind, EntryKind::Dir { .. });
+    let mut order: Vec<_> = listing.entries.iter().collect();
+    order.sort_unstable_by(|a, b| {
+        path_order(
+            (listing.name(a), is_dir(&a.kind)),
+            (listing.name(b), is_dir(&b.kind)),
+        )
+    });
+    let mut files = Vec::with_capacity(order.len());
+    let mut found = Vec::new();
+    for entry in order {
+        let Some(path) = dir.join(listing.name(entry)) else {
+            continue;
+        };
+        match entry.kind {
+            EntryKind::File(stat) => files.push(FileEntry { path, stat }),
+            EntryKind::Dir { standing, .. } => found.push((files.len(), path, standing)),
+        }
+    }
+    let descend = |(at, path, standing): (usize, crate::path::RelPath, Standing)| {
+        let name = std::ffi::OsStr::from_encoded(path.file_name());
+        let below = RelDir::from(path.clone());
+        let visited = open_dir(fd.as_fd(), name)
+            .and_then(|child| visit(walker, &child, below.clone(), standing, &listing.rules));
+        (at, below, visited)
+    };
+    let dirs: Vec<_> = if found.len() > 1 {
+        found.into_par_iter().map(descend).collect()
+    } else {
+        found.into_iter().map(descend).collect()
+    };
+    let below: usize = dirs
+        .iter()
+        .filter_map(|(_, _, visited)| visited.as_ref().ok())
+        .map(|visited| visited.n_files)
+        .sum();
+    Ok(Visited {
+        n_files: files.len() + below,
+        files,
+        dirs,
+    })
+}
+
+/// Names of directories as the system takes them.
+trait FromEncoded {
+    fn from_encoded(bytes: &[u8]) -> &Path;
+}
+
+impl FromEncoded for std::ffi::OsStr {
+    fn from_encoded(bytes: &[u8]) -> &Path {
+        use std::os::unix::ffi::OsStrExt;
+        Path::new(Self::from_bytes(bytes))
+    }
+}
+
+fn flatten(
+    visited: Visited,
+    root: &Path,
+    entries: &mut Vec<FileEntry>,
+    warnings: &mut Vec<Warning>,
+) {
+    let mut files = visited.files.into_iter();
+    let mut taken = 0;
+    for (at, dir, below) in visited.dirs {
+        entries.extend(files.by_ref().take(at - taken));
+        taken = at;
+        match below {
+            Ok(below) => flatten(below, root, entries, warnings),
+            // Gone since it was listed.
+            Err(error) if is_gone(&error) => {}
+            Err(error) => warnings.push(unreadable(super::walk::absolute(root, &dir), &error)),
+        }
+    }
+    entries.extend(files);
+}
+
+/// Whether an error means that the path is no directory any more.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    // A final link is refused with ELOOP.
+    matches!(error.kind(), NotFound | NotADirectory)
+        || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+}
+
+/// The warning about a directory that cannot be read.
+pub(crate) fn unreadable(path: PathBuf, error: &io::Error) -> Warning {
+    Warning::Unreadable {
+        path,
+        problem: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::pattern::{Pattern, PatternSet};
+
+    fn tree(files: &[&str]) -> (tempfile::TempDir, Root) {
+        let temp = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = temp.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let root = Root::new(&temp.path().canonicalize().unwrap()).unwrap();
+        (temp, root)
+    }
+
+    fn found(root: &Root, options: &ScanOptions) -> Vec<String> {
+        let scan = scan(root, options).unwrap();
+        let paths = scan.files.entries().iter();
+        paths.map(|entry| entry.path.to_string()).collect()
+    }
+
+    fn select(texts: &[&str]) -> ScanOptions {
+        let parse = |text: &&str| Pattern::parse(text, &RelDir::ROOT).unwrap();
+        ScanOptions {
+            select: Some(PatternSet::new(texts.iter().map(parse).collect())),
+            ..ScanOptions::new()
+        }
+    }
+
+    #[test]
+    fn files_come_in_path_order_without_what_is_ignored() {
+        let (temp, root) = tree(&["b/x", "b.c", "b-1/y", "a", "out/o", "z/z.log", "z/k.log"]);
+        fs::write(temp.path().join(".gitignore"), "out\n*.log\n").unwrap();
+        fs::write(temp.path().join("z/.gitignore"), "!k.log\n").unwrap();
+        assert_eq!(
+            found(&root, &ScanOptions::new()),
+            [".gitignore", "a", "b-1/y", "b.c", "b/x", "z/.gitignore", "z/k.log"]
+        );
+    }
+
+    #[test]
+    fn a_plain_path_beats_the_ignore_rules_and_a_glob_does_not() {
+        let (temp, root) = tree(&["out/app", "out/b", "out/deep/c", "src/a.rs", "doc/x"]);
+        fs::write(temp.path().join(".gitignore"), "out\n").unwrap();
+        let options = select(&["**/*.rs", "out/*", "out/app", "out/deep"]);
+        assert_eq!(
+            found(&root, &options),
+            ["out/app", "out/deep/c", "src/a.rs"]
+        );
+    }
+
+    #[test]
+    fn tracked_files_count_though_ignored() {
+        let (temp, root) = tree(&["out/kept", "out/not", "gen/x", "a"]);
+        let git = |args: &[&str]| {
+            let mut command = std::process::Command::new("git");
+            let status = command.args(args).current_dir(temp.path()).status();
+            assert!(status.unwrap().success());
+        };
+        git(&["init", "-q"]);
+        git(&["add", "out/kept"]);
+        fs::write(temp.path().join(".gitignore"), "out\ngen\n").unwrap();
+        assert_eq!(
+            found(&root, &ScanOptions::new()),
+            [".gitignore", "a", "out/kept"]
+        );
+    }
+
+    #[test]
+    fn links_are_entries_and_not_followed() {
+        let (temp, root) = tree(&["d/f"]);
+        std::os::unix::fs::symlink("..", temp.path().join("d/loop")).unwrap();
+        std::os::unix::fs::symlink("gone", temp.path().join("broken")).unwrap();
+        assert_eq!(
+            found(&root, &ScanOptions::new()),
+            ["broken", "d/f", "d/loop"]
+        );
+    }
+
+    #[test]
+    fn a_root_that_is_not_there_is_an_error() {
+        let root = Root::new(Path::new("/nonexistent/dir")).unwrap();
+        assert!(scan(&root, &ScanOptions::new()).is_err());
+    }
+}

@@ -1,0 +1,383 @@
+//! What surrounds the watched tree: its root and the directories above, git, the kind of mount.
+//!
+//! The root may vanish, come back or be another directory by the same name; rule files outside
+//! the tree count; git says through its lock that it is at work.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use crate::change::FileType;
+use crate::path::{RelDir, RelPath};
+use crate::watch::error::{PollReason, Warning};
+use crate::watch::git::Repo;
+use crate::watch::ignored::{Ignored, Rules};
+use crate::watch::options::Backend;
+use crate::watch::processor::{Processor, WatchState};
+use crate::watch::queue::Seen;
+use crate::watch::reconcile::{Depth, Report, Task};
+use crate::watch::walk::{Standing, stat};
+
+/// How many repositories' locks are watched: those found first.
+const REPOS_MAX: usize = 64;
+
+impl Processor {
+    /// Watches and reads everything for the first time.
+    pub(crate) fn attach_first(&mut self, now: Instant) {
+        let found = stat(&self.shared.root).ok();
+        let found = found.filter(|stat| stat.file_type() == FileType::Dir);
+        self.identity = found.map(|stat| (stat.dev, stat.ino));
+        self.watch_surroundings();
+        if self.identity.is_none() {
+            self.refresh_figures();
+            return;
+        }
+        let task = Task {
+            dir: RelDir::ROOT,
+            standing: Standing::Plain,
+            outer: self.ignored.outer().clone(),
+        };
+        self.read(vec![task], Depth::Deep, Report::Nothing, now);
+        self.watch_repos();
+        self.warn_of_polling();
+        self.start_probe(now);
+        self.refresh_figures();
+    }
+
+    /// Sorts out what a hint is about.
+    pub(crate) fn take_hint(&mut self, path: &Path, seen: Seen) {
+        let now = Instant::now();
+        if self.shared.root.starts_with(path) {
+            if seen.whole && path == self.shared.root {
+                let depth = if seen.structural {
+                    Depth::Deep
+                } else {
+                    Depth::Shallow
+                };
+                let tasks: Vec<Task> = self.task(&RelDir::ROOT).into_iter().collect();
+                self.read(tasks, depth, Report::Changes, now);
+            }
+            if seen.structural {
+                self.check_root(true, now);
+            }
+            return;
+        }
+        if self.take_special(path, seen, now) || self.identity.is_none() {
+            return;
+        }
+        let Ok(inside) = path.strip_prefix(&self.shared.root) else {
+            return;
+        };
+        if let Some(rel) = RelPath::new(inside.as_os_str().as_encoded_bytes()) {
+            self.look(&rel, path, seen);
+        }
+    }
+
+    /// Git's own files, and rule files that are not found by reading the tree. `true` when the
+    /// path cannot be part of the tree.
+    fn take_special(&mut self, path: &Path, seen: Seen, now: Instant) -> bool {
+        let repo = self.repos.iter().find(|repo| path.starts_with(repo.git_dir())).cloned();
+        if let Some(repo) = repo {
+            if path == repo.index_lock() {
+                if repo.index_lock().exists() {
+                    self.set_locked(true, now);
+                } else if self.debouncer.is_locked() {
+                    self.start_unlock(now);
+                }
+                return true;
+            }
+            if path == repo.index() {
+                if seen.structural || seen.closed {
+                    self.reload_index(&repo, now);
+                }
+                return true;
+            }
+        }
+        let is_exclude = self.repos.iter().any(|repo| path == repo.exclude_file());
+        let is_global = self.ignored.global_path() == Some(path);
+        let above = self.ignored.above().iter().any(|dir| path.parent() == Some(dir));
+        if is_exclude || is_global || above {
+            if seen.structural || seen.closed {
+                self.reload_all_rules(now);
+            }
+            return !path.starts_with(&self.shared.root);
+        }
+        false
+    }
+
+    /// Looks whether the root is still the directory that is watched; takes it up if it is
+    /// another one, lets go of it if it is gone. `hinted`: its watches may be gone in any case.
+    pub(crate) fn check_root(&mut self, hinted: bool, now: Instant) {
+        let found = stat(&self.shared.root).ok();
+        let found = found.filter(|stat| stat.file_type() == FileType::Dir);
+        let found = found.map(|stat| (stat.dev, stat.ino));
+        let was = self.identity;
+        if found == was && !hinted {
+            return;
+        }
+        if found.is_none() {
+            if was.is_some() {
+                self.identity = None;
+                self.restart_source();
+                self.poll.clear();
+                let path = self.shared.root.clone();
+                self.warn(&Warning::RootDetached { path });
+            }
+            self.watch_surroundings();
+            // It may have come back before its surroundings were watched.
+            if stat(&self.shared.root).is_ok_and(|stat| stat.file_type() == FileType::Dir) {
+                self.check_root(true, now);
+            }
+            return;
+        }
+        self.identity = found;
+        if found != was {
+            self.restart_source();
+            self.load_rules();
+        }
+        self.watch_surroundings();
+        self.rescan(now);
+        if found != was {
+            let path = self.shared.root.clone();
+            self.warn(&Warning::RootAttached { path });
+        }
+    }
+
+    /// Watches the directories above the root, those with rule files outside of it, and git's.
+    pub(crate) fn watch_surroundings(&mut self) {
+        let mut dirs: Vec<PathBuf> = self.shared.root.ancestors().skip(1).map(PathBuf::from).collect();
+        let mut outside: HashSet<PathBuf> = dirs.iter().cloned().collect();
+        for dir in self.ignored.above() {
+            for name in [".gitignore", ".ignore", ".watchrunignore"] {
+                outside.insert(dir.join(name));
+            }
+        }
+        if let Some(global) = self.ignored.global_path() {
+            outside.insert(global.to_path_buf());
+            dirs.extend(global.parent().map(Path::to_path_buf));
+        }
+        let repo = self.ignored.repo(self.ignored.outer()).cloned();
+        if let Some(repo) = repo {
+            self.add_repo(&repo);
+        }
+        for repo in &self.repos {
+            outside.extend([repo.index_lock(), repo.index(), repo.exclude_file()]);
+            dirs.push(repo.git_dir().to_path_buf());
+            dirs.extend(repo.exclude_file().parent().map(Path::to_path_buf));
+        }
+        let marks = self.cookies.as_ref().map(|cookies| cookies.dir().to_path_buf());
+        self.shared.queue.set_outside(outside, marks);
+        if self.options.backend != Backend::Poll {
+            self.shared.queue.set_open_gate(true);
+            // What of it cannot be watched is not told of: a look before each set makes up for
+            // the root, the rest is seen at the next start.
+            drop(self.source.watch(dirs));
+            self.shared.queue.set_open_gate(false);
+        }
+    }
+
+    /// Takes note of the repository that starts where these rules were loaded.
+    pub(crate) fn note_repo(&mut self, rules: &Rules) {
+        if let Some(repo) = self.ignored.repo(rules).cloned() {
+            self.add_repo(&repo);
+        }
+    }
+
+    /// Watches the directories of repositories that were found since the last time.
+    pub(crate) fn watch_repos(&mut self) {
+        if std::mem::take(&mut self.repos_changed) {
+            self.watch_surroundings();
+        }
+    }
+
+    fn add_repo(&mut self, repo: &Arc<Repo>) {
+        let known = self.repos.iter().position(|known| known.git_dir() == repo.git_dir());
+        match known {
+            // Loaded anew: the old one is asked no more.
+            Some(at) => self.repos[at] = Arc::clone(repo),
+            None if self.repos.len() < REPOS_MAX => {
+                self.repos.push(Arc::clone(repo));
+                self.repos_changed = true;
+            }
+            None => {}
+        }
+    }
+
+    /// The index has changed: files that it tracks count even when they are ignored.
+    fn reload_index(&mut self, repo: &Arc<Repo>, now: Instant) {
+        let (gained, lost) = repo.reload();
+        let root = self.shared.root.clone();
+        let ignored = gained.iter().any(|path| {
+            let inside = path.strip_prefix(&root).ok();
+            let rel = inside.and_then(|path| RelPath::new(path.as_os_str().as_encoded_bytes()));
+            rel.is_some_and(|rel| self.is_ignored_path(&rel))
+        });
+        if ignored || (lost && repo.has_spared()) {
+            self.rescan(now);
+        }
+    }
+
+    fn reload_all_rules(&mut self, now: Instant) {
+        self.load_rules();
+        self.watch_surroundings();
+        self.rescan(now);
+    }
+
+    fn load_rules(&mut self) {
+        let options = &self.options;
+        self.ignored = Ignored::load(
+            &self.shared.root,
+            options.gitignore,
+            &options.excluded_names,
+            options.global_excludes.as_deref(),
+        );
+        self.repos.clear();
+    }
+
+    fn restart_source(&mut self) {
+        self.shared.metrics.restarts.fetch_add(1, Relaxed);
+        self.shared.queue.set_open_gate(true);
+        self.source.restart();
+        self.shared.queue.set_open_gate(false);
+    }
+
+    /// Gives up on the system's watcher.
+    pub(crate) fn poll_everything(&mut self, reason: PollReason, now: Instant) {
+        self.restart_source();
+        self.poll_reason = Some(reason);
+        self.options.backend = Backend::Poll;
+        self.rescan(now);
+    }
+
+    /// Polls a directory of a file system that does not report what other machines do to it.
+    pub(crate) fn poll_if_network(&mut self, dir: &RelDir, dev: u64, now: Instant) {
+        if self.options.backend != Backend::Auto {
+            return;
+        }
+        let root = &self.shared.root;
+        let is_network = *self.networks.entry(dev).or_insert_with(|| {
+            is_network(&crate::watch::walk::absolute(root, dir))
+        });
+        if is_network {
+            self.poll.add(dir, now);
+            self.poll_reason.get_or_insert(PollReason::NetworkFileSystem);
+        }
+    }
+
+    /// Says once, and again when it got much worse, that and why directories are polled.
+    pub(crate) fn warn_of_polling(&mut self) {
+        let polled = self.poll.len();
+        let Some(reason) = self.poll_reason else {
+            return;
+        };
+        if polled == 0 || polled < self.warned_limit * 2 || reason == PollReason::Asked {
+            return;
+        }
+        self.warned_limit = polled;
+        let watched_dirs = self.source.n_watches();
+        if reason == PollReason::WatchLimit {
+            let (sysctl, limit) = watch_limit();
+            let needed = (watched_dirs + polled) as u64;
+            self.warn(&Warning::LimitReached {
+                watched_dirs,
+                polled_dirs: polled,
+                limit,
+                sysctl,
+                suggested: (limit.unwrap_or(0) + needed).next_power_of_two().max(65_536),
+            });
+        } else {
+            let path = self.poll.first().cloned().unwrap_or(RelDir::ROOT);
+            self.warn(&Warning::Polling {
+                polled_dirs: polled,
+                reason,
+                path: crate::watch::walk::absolute(&self.shared.root, &path),
+            });
+        }
+    }
+
+    pub(crate) fn report_rule_problems(&self) {
+        for (path, problem) in self.ignored.take_problems() {
+            self.warn(&Warning::IgnoreRule { path, problem });
+        }
+    }
+
+    pub(crate) fn shared_tree_dirs(&self) -> usize {
+        self.tree().n_dirs()
+    }
+
+    /// Brings the figures that handles read up to date.
+    pub(crate) fn refresh_figures(&mut self) {
+        let (n_files, n_dirs, bytes) = {
+            let tree = self.tree();
+            (tree.n_files(), tree.n_dirs(), tree.memory_bytes())
+        };
+        let metrics = &self.shared.metrics;
+        let polled = self.poll.len();
+        let unreadable = self.unreadable.len();
+        let watched = n_dirs.saturating_sub(polled).saturating_sub(unreadable);
+        metrics.files.store(n_files, Relaxed);
+        metrics.watched_dirs.store(watched, Relaxed);
+        metrics.polled_dirs.store(polled, Relaxed);
+        metrics.unreadable_dirs.store(unreadable, Relaxed);
+        metrics.tree_bytes.store(bytes, Relaxed);
+        metrics.vanished.store(self.debouncer.vanished(), Relaxed);
+        self.shared.set_state(match () {
+            () if self.identity.is_none() => WatchState::Detached,
+            () if watched == 0 && polled > 0 => WatchState::Polling,
+            () if polled + unreadable > 0 => WatchState::Degraded,
+            () => WatchState::Ready,
+        });
+        let limit_bytes = self.options.memory_bytes_max;
+        if bytes > limit_bytes && !self.warned_memory {
+            self.warned_memory = true;
+            self.warn(&Warning::MemoryLimit {
+                held_bytes: bytes,
+                limit_bytes,
+            });
+        }
+    }
+}
+
+/// The limit on watches that binds here: its setting and its value.
+fn watch_limit() -> (&'static str, Option<u64>) {
+    let read = |path: &str| -> Option<u64> {
+        fs::read_to_string(path).ok()?.trim().parse().ok()
+    };
+    let user = read("/proc/sys/user/max_inotify_watches");
+    let all = read("/proc/sys/fs/inotify/max_user_watches");
+    match (user, all) {
+        (Some(user), Some(all)) if user < all => ("user.max_inotify_watches", Some(user)),
+        (_, all) => ("fs.inotify.max_user_watches", all),
+    }
+}
+
+/// Whether other machines may change files on the mount that `path` lies on.
+fn is_network(path: &Path) -> bool {
+    let Ok(stat) = rustix::fs::statfs(path) else {
+        return false;
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the magic numbers have 32 bits, whatever the field"
+    )]
+    let magic = stat.f_type as u32;
+    matches!(
+        magic,
+        0x6969 // NFS
+            | 0xff53_4d42 // CIFS
+            | 0xfe53_4d42 // SMB2
+            | 0x517b // SMB
+            | 0x0102_1997 // 9p
+            | 0x6573_5546 // FUSE and virtiofs
+            | 0x786f_4256 // VirtualBox shares
+            | 0x00c3_6400 // Ceph
+            | 0x5346_414f // AFS
+            | 0x7375_7245 // Coda
+            | 0x0bd0_0bd0 // Lustre
+            | 0xbacb_acbc // VMware shares
+    )
+}
