@@ -132,7 +132,7 @@ fn one_job_never_runs_two() {
         .map(|n| format!("t{n} = {{ run = \"{lock}\", inputs = [] }}"))
         .collect();
     let project = Project::with(&format!("[tasks]\n{}\n", tasks.join("\n")));
-    project.run_json(["-j1"]).ok();
+    assert_eq!(project.run_json(["-j1"]).ok().ran().len(), 8);
 }
 
 #[test]

@@ -55,6 +55,7 @@ fn a_watchfile_without_permission_is_named() {
     // The administrator reads everything.
     if readable {
         run.ok();
+        assert!(project.exists("trace"));
     } else {
         run.exit(2)
             .stderr_has("watchfile.toml")

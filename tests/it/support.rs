@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::fifo::Fifo;
 
 /// How long a test waits for something that must happen. Generous: it is only reached by a bug.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// No names on the command line: the watchfile's defaults.
 pub(crate) const DEFAULTS: [&str; 0] = [];
