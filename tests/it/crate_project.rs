@@ -73,7 +73,7 @@ fn while_watching_a_save_builds_and_tests_the_crate() {
     project.edit("tests/numbers.rs", "\"MMXXVI\"", "\"MMXXVII\"");
     watcher
         .expect_runs(&["test"])
-        .assert_outcomes(&[("test", "failed")]);
+        .assert_outcome("test", "failed");
     project.edit("tests/numbers.rs", "\"MMXXVII\"", "\"MMXXVI\"");
     watcher.wait_idle();
     let outcomes = watcher.all().outcomes();

@@ -421,6 +421,17 @@ impl Events {
         self
     }
 
+    #[track_caller]
+    pub(crate) fn assert_outcome(&self, task: &str, outcome: &str) -> &Self {
+        let outcomes = self.outcomes();
+        assert_eq!(
+            outcomes.get(task).map(String::as_str),
+            Some(outcome),
+            "`{task}` in {self}"
+        );
+        self
+    }
+
     /// What a task printed, line by line.
     pub(crate) fn output(&self, task: &str) -> Vec<String> {
         let lines = self.of("task_output");

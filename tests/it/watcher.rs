@@ -138,7 +138,10 @@ impl Watcher {
             let end = self.wait(&what, |event| {
                 let task = event["task"].as_str();
                 event["event"] == "task_finished"
-                    && event["outcome"] != "cancelled"
+                    && matches!(
+                        event["outcome"].as_str(),
+                        Some("done" | "failed" | "timed_out")
+                    )
                     && task.is_some_and(|task| missing.contains(&task))
             });
             missing.retain(|task| end["task"] != *task);
