@@ -48,26 +48,20 @@ fn the_commented_examples_of_the_example_watchfile_parse_and_plan() {
     }
 }
 
-/// Runs of comment lines that hold a table header, uncommented.
+/// Runs of lines that begin with `#:`, without that mark: further examples, switched off.
 fn commented_examples(text: &str) -> Vec<String> {
-    let mut examples = Vec::new();
-    let mut current = String::new();
-    for line in text.lines().chain([""]) {
-        match line.strip_prefix("# ").or_else(|| line.strip_prefix('#')) {
-            Some(rest)
-                if !current.is_empty()
-                    || rest.starts_with("[tasks")
-                    || rest.starts_with("[services") =>
-            {
-                current.push_str(rest);
-                current.push('\n');
-            }
-            Some(_) => {}
-            None => {
-                examples.extend((!current.is_empty()).then(|| std::mem::take(&mut current)));
-            }
+    let mut examples = vec![String::new()];
+    for line in text.lines() {
+        let last = examples.last_mut().expect("never empty");
+        if let Some(rest) = line.strip_prefix("#:") {
+            last.push_str(rest.strip_prefix(' ').unwrap_or(rest));
+            last.push('\n');
+        } else if !last.is_empty() {
+            examples.push(String::new());
         }
     }
+    examples.retain(|example| !example.is_empty());
+    assert!(!examples.is_empty(), "no commented example was found");
     examples
 }
 
