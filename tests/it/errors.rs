@@ -71,7 +71,8 @@ fn a_watchfile_that_is_not_utf8_is_refused_with_its_line() {
         .run(["run"])
         .exit(2)
         .stderr_has("UTF-8")
-        .stderr_has("watchfile.toml:2");
+        .stderr_has("watchfile.toml")
+        .stderr_has("line 2");
 }
 
 #[test]

@@ -37,7 +37,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ),
     ("crossterm", &["cli/"]),
     ("duct", &["exec/"]),
-    ("globset", &["pattern.rs"]),
+    ("globset", &["pattern"]),
     ("ignore", &["watch/ignored"]),
     ("indicatif", &["cli/report/bars"]),
     ("notify", &["watch/os"]),
