@@ -9,7 +9,7 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// `text` parses and plans as a watchfile, in a project that has the directories it names.
+/// `text` parses and plans as a watchfile, in a project that has the directories and files it names.
 #[track_caller]
 fn lists(origin: &str, text: &str) {
     let project = Project::with(text);
