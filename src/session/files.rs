@@ -26,8 +26,8 @@ pub(super) struct ScanFiles {
 impl ScanFiles {
     /// Looks at everything that `options` select. Blocks.
     pub(super) fn new(root: &Root, options: ScanOptions) -> io::Result<(Self, Vec<Warning>)> {
-        let Scan { files, ignored, warnings } = watch::scan(root, &options)?;
-        let first = Arc::new(Files { list: files, ignored });
+        let Scan { files, warnings } = watch::scan(root, &options)?;
+        let first = Arc::new(Files { list: files, ignored: Vec::new() });
         let dirty = AtomicBool::new(false);
         let warnings = warnings.iter().map(told).collect();
         Ok((Self { root: root.clone(), options, first, dirty }, warnings))
@@ -44,7 +44,7 @@ impl FileView for ScanFiles {
         let scan = watch::scan(&self.root, &options);
         scan.map_or_else(
             |_| Arc::default(),
-            |Scan { files, ignored, warnings: _ }| Arc::new(Files { list: files, ignored }),
+            |Scan { files, warnings: _ }| Arc::new(Files { list: files, ignored: Vec::new() }),
         )
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use rayon::ThreadPoolBuildError;
 
 pub use inbox::Control;
-pub use options::{Access, SessionOptions, WatchSettings};
+pub use options::{SessionOptions, Start, WatchSettings};
 
 use files::ScanFiles;
 use inbox::{Input, Inbox};
@@ -24,7 +24,7 @@ use crate::exec::{ExecError, OsExecutor};
 use crate::path::{RelPath, Root};
 use crate::plan::{Plan, Selection, UnknownTask};
 use crate::schedule::{
-    Driver, DriverOptions, FileView, Limits, Mode, Ports, RunEvent, Said, StopAll, Warning,
+    Driver, DriverOptions, FileView, Limits, Mode, Ports, RunEvent, Said, Warning,
 };
 use crate::state::{Engine, EngineOptions, Examined, StateError, Verdict};
 use crate::task_id::TaskId;
@@ -89,6 +89,8 @@ pub struct Inspected {
 /// One root, one plan, and what is to be done with them.
 pub struct Session {
     root: Root,
+    /// The main watchfile.
+    file: RelPath,
     plan: Arc<Plan>,
     /// What was asked for by name, to ask the next plan for the same.
     names: Vec<String>,
@@ -104,12 +106,13 @@ impl Session {
     /// [`SessionError::UnknownTask`].
     pub fn new(
         root: Root,
+        file: RelPath,
         plan: Plan,
         names: Vec<String>,
         options: SessionOptions,
     ) -> Result<Self, SessionError> {
         let selection = plan.select(names.iter().map(String::as_str))?;
-        Ok(Self { root, plan: Arc::new(plan), names, selection, options, inbox: Inbox::new() })
+        Ok(Self { root, file, plan: Arc::new(plan), names, selection, options, inbox: Inbox::new() })
     }
 
     /// Limits the session to the tasks that `changed` concerns, and what they depend on.

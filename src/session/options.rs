@@ -5,9 +5,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use crate::state::Access;
 use crate::exec;
-use crate::state::{Demand, StoreUse};
+use crate::state::{Access, Demand, StoreUse};
 
 /// How a session works. Facts of the environment come in here; the session looks up none.
 #[derive(Clone, Debug)]

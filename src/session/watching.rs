@@ -1,5 +1,7 @@
 //! Watching: the session's loop with a watch that feeds it, [`Session::watch`].
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -10,14 +12,10 @@ use super::options::Start;
 use super::{DISK, Ended, Session, SessionError};
 use crate::change::{ChangeSet, FileType};
 use crate::path::RelPath;
-use crate::pattern::{Pattern, PatternSet};
+use crate::pattern::PatternSet;
 use crate::plan::Plan;
-use crate::schedule::{
-    ChangeRecord, Driver, FileView, Files, Mode, RunEvent, StopAll, Warning,
-};
-use crate::watch::{
-    self, OverflowPolicy, WatchHandle, WatchManager, WatchOptions, WatchUpdate,
-};
+use crate::schedule::{ChangeRecord, Driver, FileView, Files, Mode, RunEvent, Warning};
+use crate::watch::{self, Filter, WatchHandle, WatchManager, WatchOptions, WatchUpdate};
 use crate::watchfile::{self, Backend, Gitignore};
 
 /// How long a step waits for the watch to be in step with the disk. It takes less than a
@@ -27,19 +25,23 @@ const SYNC_MAX: Duration = Duration::from_secs(10);
 /// The model of the watch as the engine reads it.
 struct LiveFiles {
     handle: WatchHandle,
-    /// Whether a command has run since the model was last known to be in step.
+    /// Whether something was written since the model was last known to be in step.
     dirty: AtomicBool,
     // Guards the snapshot. Leaf lock, held to clone the `Arc` or to apply one change set.
     files: RwLock<Arc<Files>>,
 }
 
 impl LiveFiles {
+    fn new(handle: WatchHandle) -> Self {
+        let live = Self { handle, dirty: AtomicBool::new(false), files: RwLock::default() };
+        live.refresh();
+        live
+    }
+
     /// Takes over what the watch knows now.
     fn refresh(&self) {
-        let everything = PatternSet::new(vec![Pattern::everything()]);
-        let (list, ignored) = self.handle.files(&everything);
-        *self.files.write().unwrap_or_else(PoisonError::into_inner) =
-            Arc::new(Files { list, ignored });
+        let files = Files { list: self.handle.all_files(), ignored: Vec::new() };
+        *self.files.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(files);
     }
 
     /// Brings the snapshot up to `set`. Called on the watch's thread, before anyone else hears
@@ -47,16 +49,9 @@ impl LiveFiles {
     fn apply(&self, set: &ChangeSet) {
         let files = set.changes.iter().filter(|change| change.file_type != FileType::Dir);
         let mut snapshot = self.files.write().unwrap_or_else(PoisonError::into_inner);
-        let Files { list, ignored } = Arc::make_mut(&mut *snapshot);
+        let snapshot = Arc::make_mut(&mut *snapshot);
         for path in files.flat_map(|change| change.paths()) {
-            let known = self.handle.lookup(path);
-            list.set(path, known.as_ref().map(|known| known.stat));
-            let is_ignored = known.is_some_and(|known| known.ignored);
-            match (ignored.binary_search(path), is_ignored) {
-                (Err(at), true) => ignored.insert(at, path.clone()),
-                (Ok(at), false) => drop(ignored.remove(at)),
-                (Ok(_), true) | (Err(_), false) => {}
-            }
+            snapshot.list.set(path, self.handle.stat(path).filter(|s| s.file_type() != FileType::Dir));
         }
     }
 }
@@ -73,4 +68,195 @@ impl FileView for LiveFiles {
     fn expect_writes(&self) {
         self.dirty.store(true, Ordering::Release);
     }
+}
+
+impl Session {
+    /// Runs what is stale, then what changes make stale, until it is told to stop. Blocks.
+    ///
+    /// # Errors
+    /// When the work cannot begin: [`SessionError`].
+    pub fn watch(mut self, mut observe: Box<dyn FnMut(RunEvent)>) -> Result<Ended, SessionError> {
+        let failed = |source| SessionError::Watch { root: self.root.clone(), source };
+        let manager = WatchManager::new();
+        let handle = manager.create_watch(self.root.as_path(), self.watch_options()).map_err(failed)?;
+        let status = handle.status();
+        let live = Arc::new(LiveFiles::new(handle));
+        self.listen(&live);
+        observe(RunEvent::Ready {
+            watched_dirs: status.watched_dirs,
+            polled_dirs: status.polled_dirs,
+            files: status.files,
+        });
+        let files = Arc::clone(&live) as Arc<dyn FileView>;
+        let observe = Rc::new(RefCell::new(observe));
+        let to_driver = Rc::clone(&observe);
+        let to_driver = Box::new(move |event| (to_driver.borrow_mut())(event));
+        let mut driver = self.driver(files, Mode::Watching, to_driver)?;
+        match self.options.watch.start {
+            Start::AtOnce => driver.open(&self.selection),
+            Start::AtFirstChange => {}
+        }
+        let mut tell = move |event| (observe.borrow_mut())(event);
+        let ended = self.attend(&live, &mut driver, &mut tell);
+        live.handle.close();
+        Ok(ended)
+    }
+
+    /// The loop.
+    fn attend(
+        &mut self,
+        live: &LiveFiles,
+        driver: &mut Driver,
+        tell: &mut dyn FnMut(RunEvent),
+    ) -> Ended {
+        let mut idle = Idle::Owed;
+        let mut stopping = false;
+        loop {
+            if driver.is_settled() {
+                if stopping {
+                    return Ended::Stopped;
+                }
+                if idle == Idle::Owed {
+                    // What was written before this moment is heard of before the word is given.
+                    drop(live.handle.sync(SYNC_MAX));
+                    idle = Idle::Checked;
+                }
+            }
+            let input = match (idle, self.inbox.try_next()) {
+                (_, Some(input)) => input,
+                (Idle::Checked, None) if driver.is_settled() => {
+                    idle = Idle::Told;
+                    tell(RunEvent::Idle);
+                    continue;
+                }
+                (_, None) => match self.inbox.next(driver.deadline()) {
+                    Some(input) => input,
+                    None => {
+                        driver.tick(Instant::now());
+                        continue;
+                    }
+                },
+            };
+            if !matches!(input, Input::Warned(_)) {
+                idle = Idle::Owed;
+            }
+            match input {
+                Input::Report(report) => driver.handle(report),
+                Input::Changed(set) => self.changed(&set, live, driver, tell),
+                Input::Warned(warning) => tell(RunEvent::Warning(warning)),
+                Input::RetryFailed => driver.retry_failed(),
+                Input::Stop(how) => {
+                    stopping = true;
+                    driver.stop(how);
+                }
+            }
+        }
+    }
+
+    fn changed(
+        &mut self,
+        set: &ChangeSet,
+        live: &LiveFiles,
+        driver: &mut Driver,
+        tell: &mut dyn FnMut(RunEvent),
+    ) {
+        let record = ChangeRecord::new(set);
+        if record.changes.is_empty() {
+            return;
+        }
+        tell(RunEvent::ChangeSet(record));
+        let sources = self.plan.sources().paths();
+        let touches = |path: &RelPath| sources.contains(&path);
+        if set.changes.iter().flat_map(|change| change.paths()).any(touches) {
+            self.replan(live, driver, tell);
+        }
+        let affected = self.plan.affected(&self.selection, &set.changes);
+        if !affected.tasks.is_empty() {
+            driver.change(&affected.tasks);
+        }
+    }
+
+    /// Reads the watchfile again; a broken one changes nothing.
+    fn replan(&mut self, live: &LiveFiles, driver: &mut Driver, tell: &mut dyn FnMut(RunEvent)) {
+        let broken = |message: String, hint: &str| Warning {
+            kind: "watchfile",
+            message,
+            hint: Some(hint.to_owned()),
+        };
+        let keep = "the watchfile as it was before stays in force";
+        let loaded = match watchfile::load(&DISK, &self.root, &self.file) {
+            Ok(loaded) => loaded,
+            Err(error) => return tell(RunEvent::Warning(broken(error.to_string(), keep))),
+        };
+        let plan = match Plan::new(loaded) {
+            Ok(plan) => plan,
+            Err(rejected) => {
+                let report = rejected.errors.render(&rejected.sources, false);
+                return tell(RunEvent::Warning(broken(report.trim_end().to_owned(), keep)));
+            }
+        };
+        let selection = match plan.select(self.names.iter().map(String::as_str)) {
+            Ok(selection) => selection,
+            Err(unknown) => return tell(RunEvent::Warning(broken(unknown.to_string(), keep))),
+        };
+        self.plan = Arc::new(plan);
+        self.selection = selection;
+        let options = self.watch_options();
+        let update = WatchUpdate {
+            select: Some(options.select),
+            debounce: Some(options.debounce),
+            debounce_max: Some(options.debounce_max),
+        };
+        if let Err(error) = live.handle.update(update) {
+            tell(RunEvent::Warning(broken(error.to_string(), error.advice())));
+        }
+        live.refresh();
+        driver.replan(Arc::clone(&self.plan), &self.selection);
+    }
+
+    /// Puts what the watch says into the inbox.
+    fn listen(&self, live: &Arc<LiveFiles>) {
+        let (weak, tx) = (Arc::downgrade(live), self.inbox.sender());
+        live.handle.on(Filter::everything(), move |set| {
+            if let Some(live) = weak.upgrade() {
+                live.apply(set);
+            }
+            Ok(tx.send(Input::Changed(Arc::clone(set)))?)
+        });
+        let tx = self.inbox.sender();
+        live.handle.on_warning(move |warning| Ok(tx.send(Input::Warned(told(warning)))?));
+    }
+
+    /// How the root is watched.
+    pub(super) fn watch_options(&self) -> WatchOptions {
+        let settings = self.plan.settings();
+        let debounce = self.options.watch.debounce.unwrap_or(settings.debounce);
+        WatchOptions {
+            debounce,
+            debounce_max: settings.debounce_max.max(debounce),
+            gitignore: settings.gitignore == Gitignore::Followed,
+            global_excludes: self.options.global_excludes.clone(),
+            excluded_names: vec![STATE_DIR.to_owned()],
+            select: Some(self.plan.interest(self.selection.ids())),
+            backend: match settings.backend {
+                Backend::Auto => watch::Backend::Auto,
+                Backend::Native => watch::Backend::Native,
+                Backend::Poll => watch::Backend::Poll,
+            },
+            poll_interval: settings.poll_interval,
+            record: self.options.watch.record.clone(),
+            ..WatchOptions::new()
+        }
+    }
+}
+
+/// Whether `idle` has been said since something happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Idle {
+    /// Something has happened.
+    Owed,
+    /// Nothing is left to do, and the watch is in step; the inbox may hold what it found.
+    Checked,
+    /// It has been said.
+    Told,
 }

@@ -1,0 +1,160 @@
+//! The command line.
+
+use crate::support::{DEFAULTS, Project};
+
+const TASKS: &str = r#"
+[tasks.build]
+description = "compile everything"
+run         = "cp in out; echo ran >> log"
+inputs      = ["in"]
+outputs     = ["out"]
+
+[tasks.test]
+run    = "test -f out"
+inputs = []
+deps   = ["build"]
+"#;
+
+fn project() -> Project {
+    let project = Project::with(TASKS);
+    project.write("in", "1\n");
+    project
+}
+
+#[test]
+fn list_prints_names_and_descriptions_in_the_order_of_the_watchfile() {
+    let project = project();
+    let run = project.run(["list"]);
+    run.ok().stdout_has("compile everything");
+    let place = |name| {
+        run.stdout
+            .find(name)
+            .unwrap_or_else(|| panic!("no {name} in {run}"))
+    };
+    assert!(place("build") < place("test"), "{run}");
+    assert_eq!(run.stdout.lines().count(), 2, "{run}");
+    assert!(
+        !project.exists(".watchrun") && !project.exists("out"),
+        "list does nothing"
+    );
+}
+
+#[test]
+fn force_runs_what_is_fresh() {
+    let project = project();
+    project.run(["run"]).ok();
+    project
+        .run_json(["--force", "build"])
+        .ok()
+        .assert_ran(&["build"]);
+    assert_eq!(project.lines("log"), 2);
+    project.run_json(["build"]).ok().assert_ran(&[]);
+}
+
+#[test]
+fn dry_run_runs_and_writes_nothing_and_names_what_would_run() {
+    let project = project();
+    let run = project.run(["run", "--dry-run"]);
+    run.ok();
+    let shown = format!("{}{}", run.stdout, run.stderr);
+    assert!(shown.contains("build") && shown.contains("test"), "{run}");
+    assert!(
+        !project.exists("out") && !project.exists(".watchrun"),
+        "it wrote something"
+    );
+    project
+        .run_json(DEFAULTS)
+        .ok()
+        .assert_ran(&["build", "test"]);
+    project.write("in", "2\n").run(["run", "--dry-run"]).ok();
+    assert_eq!(project.read("out"), "1\n");
+    project.run_json(["build"]).ok().assert_ran(&["build"]);
+}
+
+#[test]
+fn dir_and_file_choose_the_watchfile() {
+    let project = project();
+    let root = project.root().display().to_string();
+    let mut command = project.command(["-C", &root, "run", "build"]);
+    command.current_dir("/");
+    crate::support::finish(&mut command).ok();
+    assert_eq!(project.read("out"), "1\n");
+
+    project.write(
+        "sub/other.toml",
+        "[tasks.where]\nrun = \"pwd -P > here\"\ninputs = []\n",
+    );
+    project
+        .run(["run", "--file", "sub/other.toml", "where"])
+        .ok();
+    assert_eq!(project.read("sub/here"), format!("{root}/sub\n"));
+}
+
+#[test]
+fn jobs_are_at_least_one() {
+    let project = project();
+    for jobs in ["0", "-1", "many", ""] {
+        project.run(["run", "--jobs", jobs]).exit(2);
+    }
+    project.run(["run", "--jobs", "3"]).ok();
+    project.run(["run", "-j1", "--force"]).ok();
+}
+
+#[test]
+fn quiet_says_nothing_of_success_and_all_of_failure() {
+    let project = project();
+    project.run(["run", "-q"]).ok().stderr("");
+    project.watchfile("[tasks.bad]\nrun = \"echo the reason; exit 3\"\ninputs = []\n");
+    let run = project.run(["run", "-q"]);
+    run.exit(1);
+    assert!(
+        format!("{}{}", run.stdout, run.stderr).contains("the reason"),
+        "{run}"
+    );
+}
+
+#[test]
+fn colour_is_there_when_asked_for() {
+    let project = Project::with("[tasks.a]\nrunn = \"x\"\n");
+    let escape = "\u{1b}[";
+    project
+        .run(["--color", "never", "run"])
+        .exit(2)
+        .stderr_lacks(escape);
+    project.run(["run"]).exit(2).stderr_lacks(escape);
+    let mut command = project.command(["--color", "always", "run"]);
+    crate::support::finish(command.env_remove("NO_COLOR"))
+        .exit(2)
+        .stderr_has(escape);
+}
+
+#[test]
+fn help_and_version_are_no_errors_and_unknown_flags_are() {
+    let project = Project::new();
+    project
+        .run(["--help"])
+        .ok()
+        .stdout_has("run")
+        .stdout_has("list")
+        .stdout_has("--json");
+    project.run(["run", "--help"]).ok().stdout_has("--force");
+    project
+        .run(["--version"])
+        .ok()
+        .stdout_has(env!("CARGO_PKG_VERSION"));
+    project
+        .run(["run", "--no-such-flag"])
+        .exit(2)
+        .stderr_has("--no-such-flag");
+}
+
+#[test]
+fn names_select_with_everything_they_need() {
+    let project = project();
+    project.run_json(["build"]).ok().assert_ran(&["build"]);
+    project.run_json(["test"]).ok().assert_ran(&["test"]);
+    project
+        .run_json(["test", "build", "test"])
+        .ok()
+        .assert_ran(&[]);
+}

@@ -1,0 +1,31 @@
+//! End-to-end tests: the real program on real files, with real processes.
+//!
+//! They look at events (`--json`), exit codes and files, rather than at the wording of progress
+//! lines. Nothing here sleeps: order comes from FIFOs, progress from events with a deadline.
+
+// What everything stands on.
+mod fifo; //        gates that commands wait at
+mod processes; //   who is alive, as /proc tells
+mod support; //     a project in a temporary directory, one-shot runs of it and their events
+mod watcher; //     a watching program, its events, saves and stops
+
+// One-shot behaviour.
+mod deps; //        order, failure, cycles, groups, order-only
+mod errors; //      every kind of bad input: message, exit code, nothing half done
+mod events; //      the event stream's contract
+mod flags; //       the command line
+mod output; //      what tasks print
+mod run; //         commands, directories, environment, exit codes
+mod state; //       what is up to date and what is not
+
+// Watching.
+mod cancel; //      signals and stale runs: nobody survives
+mod watch; //       from a save to a run
+
+// Real projects under fixtures/projects.
+mod c_project;
+mod crate_project;
+mod docs_project;
+
+// Files of this repository that show the format.
+mod examples;

@@ -1,0 +1,435 @@
+//! From a save to a run: exactly the affected tasks, once; nothing missed, no loops.
+
+use std::os::unix::fs::MetadataExt;
+
+use crate::processes::{NOBODY, commands_in, watched_inodes};
+use crate::support::{DEFAULTS, Project};
+use crate::watcher::Watcher;
+
+/// Two tasks with inputs of their own, and `sentinel`, whose run shows that everything that
+/// happened before was seen.
+const TASKS: &str = r#"
+[tasks]
+sentinel = { run = "true", inputs = ["sentinel"] }
+
+[tasks.up]
+run     = "tr a-z A-Z < in > out"
+inputs  = ["in"]
+outputs = ["out"]
+
+[tasks.last]
+run    = "cp out last"
+inputs = []
+deps   = ["up"]
+
+[tasks.rust]
+run    = "cat $(find . -name '*.rs' | sort) > all"
+inputs = ["**/*.rs"]
+"#;
+
+fn project() -> Project {
+    let project = Project::with(TASKS);
+    project
+        .git_init()
+        .write("in", "one\n")
+        .write("sentinel", "0\n")
+        .write("src/lib.rs", "lib\n");
+    project
+}
+
+/// Makes the sentinel run, and requires that nothing but it ran since the last wait.
+#[track_caller]
+fn assert_nothing_ran(project: &Project, watcher: &mut Watcher) {
+    let next = format!("{}1\n", project.read("sentinel"));
+    project.write("sentinel", next);
+    watcher.expect_runs(&["sentinel"]);
+}
+
+#[test]
+fn a_save_runs_exactly_the_affected_tasks() {
+    let project = project();
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    project.write("in", "two\n");
+    let events = watcher.expect_runs(&["up", "last"]);
+    assert_eq!(project.read("last"), "TWO\n");
+    assert_eq!(events.ran(), ["up", "last"]);
+    let changes = &events.of("change_set")[0]["changes"];
+    assert!(
+        changes
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one["path"] == "in")),
+        "{events}"
+    );
+    assert_nothing_ran(&project, &mut watcher);
+}
+
+#[test]
+fn a_save_by_renaming_is_one_run() {
+    let project = project();
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    for content in ["two\n", "three\n"] {
+        project.save("in", content);
+        watcher.expect_runs(&["up", "last"]);
+        assert_eq!(project.read("last"), content.to_uppercase());
+    }
+    assert_nothing_ran(&project, &mut watcher);
+}
+
+#[test]
+fn only_the_tasks_asked_for_are_watched() {
+    let project = project();
+    let mut watcher = Watcher::start(&project, ["up", "sentinel"]);
+    project.write("src/lib.rs", "changed\n");
+    assert_nothing_ran(&project, &mut watcher);
+    project.write("in", "two\n");
+    watcher.expect_runs(&["up"]);
+}
+
+#[test]
+fn what_changed_before_the_start_is_run_at_the_start() {
+    let project = project();
+    project.run(["run"]).ok();
+    project.write("in", "two\n");
+    let watcher = Watcher::start(&project, DEFAULTS);
+    assert_eq!(watcher.all().ran(), ["up", "last"]);
+}
+
+#[test]
+fn touching_and_rewriting_the_same_bytes_runs_nothing() {
+    let project = project();
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    project
+        .shell("touch in")
+        .save("in", "one\n")
+        .write("in", "one\n");
+    assert_nothing_ran(&project, &mut watcher);
+}
+
+#[test]
+fn a_file_in_directories_made_in_the_same_moment_is_seen() {
+    let project = project();
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    project.shell("mkdir -p a/b/c && echo new > a/b/c/x.rs");
+    watcher.expect_runs(&["rust"]);
+    assert_eq!(project.read("all"), "new\nlib\n");
+    project.write("a/b/c/x.rs", "newer\n");
+    watcher.expect_runs(&["rust"]);
+    assert_eq!(project.read("all"), "newer\nlib\n");
+}
+
+#[test]
+fn removing_and_renaming_are_changes() {
+    let project = project();
+    project
+        .write("src/a.rs", "a\n")
+        .write("src/deep/b.rs", "b\n");
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    project.remove("src/a.rs");
+    watcher.expect_runs(&["rust"]);
+    assert_eq!(project.read("all"), "b\nlib\n");
+    project.shell("mv src/deep src/zoo");
+    watcher.expect_runs(&["rust"]);
+    assert_eq!(project.read("all"), "lib\nb\n");
+    project.write("src/zoo/b.rs", "still seen\n");
+    watcher.expect_runs(&["rust"]);
+    project.remove("src/zoo");
+    watcher.expect_runs(&["rust"]);
+    assert_eq!(project.read("all"), "lib\n");
+}
+
+#[test]
+fn a_directory_removed_and_made_again_is_still_watched() {
+    let project = project();
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    project.shell("rm -r src && mkdir src && echo again > src/lib.rs");
+    watcher.expect_runs(&["rust"]);
+    project.write("src/lib.rs", "once more\n");
+    watcher.expect_runs(&["rust"]);
+    assert_eq!(project.read("all"), "once more\n");
+}
+
+#[test]
+fn two_files_of_two_tasks_in_one_burst_run_both() {
+    let project = project();
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    project.shell("echo two > in; echo changed > src/lib.rs");
+    watcher.expect_runs(&["up", "last", "rust"]);
+}
+
+#[test]
+fn ignored_directories_trigger_nothing_and_are_not_watched() {
+    let project = project();
+    project
+        .write(".gitignore", "/target/\n")
+        .write("target/deep/x.rs", "x")
+        .write("src/deep/y.rs", "y");
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    project
+        .write("target/deep/x.rs", "changed")
+        .write("target/new/z.rs", "z");
+    project.shell("echo ref > .git/probe.rs");
+    assert_nothing_ran(&project, &mut watcher);
+
+    let inode = |path: &str| project.path(path).metadata().expect("it is there").ino();
+    let inodes = watched_inodes(watcher.pid());
+    for path in ["src", "src/deep"] {
+        assert!(inodes.contains(&inode(path)), "no watch on {path}");
+    }
+    for path in ["target", "target/deep", "target/new"] {
+        assert!(!inodes.contains(&inode(path)), "a watch on {path}");
+    }
+}
+
+#[test]
+fn an_edit_of_gitignore_takes_effect_at_once() {
+    let project = project();
+    project
+        .write(".gitignore", "/gen/\n")
+        .write("gen/x.rs", "generated\n");
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    assert_eq!(
+        project.read("all"),
+        "generated\nlib\n",
+        "the command itself ignores nothing"
+    );
+    project.write(".gitignore", "");
+    watcher.expect_runs(&["rust"]);
+    project.write("gen/x.rs", "now an input\n");
+    watcher.expect_runs(&["rust"]);
+    project.write(".gitignore", "/gen/\n");
+    watcher.expect_runs(&["rust"]);
+    project.write("gen/x.rs", "no input any more\n");
+    assert_nothing_ran(&project, &mut watcher);
+}
+
+#[test]
+fn a_literal_input_triggers_though_it_is_ignored() {
+    let project = Project::with(
+        r#"tasks.show = { run = "cat conf/secret.env", inputs = ["conf/secret.env"] }"#,
+    );
+    project
+        .git_init()
+        .write(".gitignore", "/conf/\n")
+        .write("conf/secret.env", "A=1\n");
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    project.write("conf/secret.env", "A=2\n");
+    let events = watcher.expect_runs(&["show"]);
+    assert_eq!(events.output("show"), ["A=2"]);
+    project.save("conf/secret.env", "A=3\n");
+    assert_eq!(watcher.expect_runs(&["show"]).output("show"), ["A=3"]);
+}
+
+#[test]
+fn a_tasks_own_outputs_never_trigger_it() {
+    let project = Project::with(
+        r#"
+        tasks.gen = { run = "mkdir -p src/gen && date +%N > src/gen/stamp && cp src/in src/gen/out", inputs = ["src/**"], outputs = ["src/gen/**"] }
+        tasks.sentinel = { run = "true", inputs = ["sentinel"] }
+        "#,
+    );
+    project.write("src/in", "1").write("sentinel", "0");
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    assert_nothing_ran(&project, &mut watcher);
+    project.write("src/in", "2");
+    watcher.expect_runs(&["gen"]);
+    assert_nothing_ran(&project, &mut watcher);
+}
+
+#[test]
+fn a_formatter_of_its_own_inputs_settles() {
+    let project = Project::with(
+        r#"
+        tasks.fmt = { run = "echo ran >> ../runs; tr a-z A-Z < in > ../draft && cmp -s ../draft in || cp ../draft in", inputs = ["in"] }
+        tasks.sentinel = { run = "true", inputs = ["sentinel"] }
+        "#,
+    );
+    project.write("in", "one\n").write("sentinel", "0");
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    assert_eq!(project.read("in"), "ONE\n");
+    // Its own write may be looked at after the first idle.
+    project.write("sentinel", "1");
+    watcher.wait_finished("sentinel", "done");
+    watcher.wait_idle();
+    assert!(project.lines("../runs") <= 2, "{}", watcher.all());
+    assert_nothing_ran(&project, &mut watcher);
+}
+
+#[test]
+fn a_task_that_never_settles_is_stopped_and_named() {
+    let project = Project::with(r#"tasks.grow = { run = "echo more >> in", inputs = ["in"] }"#);
+    project.write("in", "one\n");
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    let warning = watcher
+        .all()
+        .of("warning")
+        .into_iter()
+        .find(|event| {
+            let message = event["message"].as_str().unwrap_or_default();
+            message.contains("grow") && message.contains("in")
+        })
+        .cloned();
+    let warning =
+        warning.unwrap_or_else(|| watcher.wait("a warning", |event| event["event"] == "warning"));
+    assert!(
+        warning["message"]
+            .as_str()
+            .is_some_and(|message| message.contains("grow")),
+        "{warning}"
+    );
+    assert!(
+        project.lines("in") <= 4,
+        "it ran more than 3 times: {}",
+        watcher.all()
+    );
+}
+
+#[test]
+fn a_failed_task_waits_for_a_change() {
+    let project = Project::with(
+        r#"
+        tasks.check = { run = "grep -q good in", inputs = ["in"] }
+        tasks.sentinel = { run = "true", inputs = ["sentinel"] }
+        "#,
+    );
+    project.write("in", "bad\n").write("sentinel", "0");
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    watcher
+        .all()
+        .assert_outcomes(&[("check", "failed"), ("sentinel", "done")]);
+    assert_nothing_ran(&project, &mut watcher);
+    project.write("in", "good\n");
+    watcher
+        .expect_runs(&["check"])
+        .assert_outcome("check", "done");
+}
+
+#[test]
+fn a_failure_skips_dependents_until_it_is_mended() {
+    let project = Project::with(
+        r#"
+        tasks.check = { run = "grep -q good in && cp in out", inputs = ["in"], outputs = ["out"] }
+        tasks.use = { run = "cp out used", inputs = [], deps = ["check"] }
+        "#,
+    );
+    project.write("in", "good 1\n");
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    project.write("in", "bad\n");
+    watcher.wait_finished("check", "failed");
+    watcher.wait_idle();
+    assert_eq!(project.read("used"), "good 1\n");
+    project.write("in", "good 2\n");
+    watcher.expect_runs(&["check", "use"]);
+    assert_eq!(project.read("used"), "good 2\n");
+}
+
+#[test]
+fn twenty_saves_while_a_task_runs_end_with_the_last_content() {
+    let project = Project::new();
+    let (here, go) = (project.fifo("here"), project.fifo("go"));
+    let line = format!(
+        "cp in out; {}; {}; cp in out",
+        here.say("started"),
+        go.pass()
+    );
+    project.watchfile(&format!(
+        "[tasks.up]\nrun = \"{line}\"\ninputs = [\"in\"]\noutputs = [\"out\"]\n"
+    ));
+    project.write("in", "0\n");
+    let mut watcher = Watcher::launch(&project, DEFAULTS);
+    here.hear();
+    for n in 1..=20 {
+        project.write("in", format!("{n}\n"));
+    }
+    // More passes than there can be starts.
+    (0..30).for_each(|_| go.open());
+    watcher.wait("a run that used the last content", |event| {
+        event["event"] == "idle" && project.read("out") == "20\n"
+    });
+    assert_eq!(commands_in(project.root()), NOBODY);
+    watcher.stop();
+    assert_eq!(commands_in(project.root()), NOBODY);
+}
+
+#[test]
+fn a_broken_edit_of_the_watchfile_keeps_the_old_plan() {
+    let project = project();
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    project.watchfile("[tasks]\nup = { runn = \"x\" }\n");
+    watcher.wait("a warning about the watchfile", |event| {
+        event["event"] == "warning" && event.to_string().contains("watchfile")
+    });
+    project.write("in", "two\n");
+    watcher.expect_runs(&["up", "last"]);
+    project.watchfile(TASKS);
+    assert_nothing_ran(&project, &mut watcher);
+}
+
+#[test]
+fn an_edit_of_the_watchfile_runs_only_what_it_redefines() {
+    let project = project();
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    project.edit(
+        "watchfile.toml",
+        "tr a-z A-Z < in > out",
+        "tr a-y A-Y < in > out; echo more >> out",
+    );
+    watcher.expect_runs(&["up", "last"]);
+    assert_eq!(project.read("last"), "ONE\nmore\n");
+    project.edit(
+        "watchfile.toml",
+        "[tasks.rust]",
+        "# the Rust files\n[tasks.rust]",
+    );
+    assert_nothing_ran(&project, &mut watcher);
+    project.edit(
+        "watchfile.toml",
+        "inputs = [\"**/*.rs\"]",
+        "inputs = [\"**/*.{rs,rsx}\"]",
+    );
+    project.write("new.rsx", "x\n");
+    watcher.wait_finished("rust", "done");
+}
+
+#[test]
+fn a_new_task_in_the_watchfile_runs_at_once() {
+    let project = project();
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    project.watchfile(&format!(
+        "{TASKS}\n[tasks.added]\nrun = \"cp in added\"\ninputs = [\"in\"]\n"
+    ));
+    watcher.expect_runs(&["added"]);
+    project.write("in", "two\n");
+    watcher.expect_runs(&["up", "last", "added"]);
+}
+
+#[test]
+fn an_unaffected_task_that_runs_is_left_alone() {
+    let project = Project::new();
+    let (here, go) = (project.fifo("here"), project.fifo("go"));
+    project.watchfile(&format!(
+        "[tasks]\nlong = {{ run = \"{}; {}\", inputs = [\"long\"] }}\nquick = {{ run = \"true\", inputs = [\"quick\"] }}\n[settings]\njobs = 2\n",
+        here.say("$$"),
+        go.pass(),
+    ));
+    project.write("long", "").write("quick", "0");
+    let mut watcher = Watcher::launch(&project, DEFAULTS);
+    let pid = here.hear();
+    watcher.wait_finished("quick", "done");
+    project.write("quick", "1");
+    watcher.wait_finished("quick", "done");
+    go.open();
+    watcher.wait_finished("long", "done");
+    watcher.wait_idle();
+    let starts = watcher
+        .all()
+        .of("task_started")
+        .iter()
+        .filter(|event| event["task"] == "long")
+        .count();
+    assert_eq!(
+        starts,
+        1,
+        "the task with pid {pid} was started again: {}",
+        watcher.all()
+    );
+}
