@@ -32,7 +32,13 @@ pub(crate) struct Args {
     pub(crate) glob: Vec<String>,
 
     /// Without a watchfile: an extension of files that count.
-    #[arg(short = 'e', long = "ext", value_name = "EXT", value_delimiter = ',', requires = "ad_hoc")]
+    #[arg(
+        short = 'e',
+        long = "ext",
+        value_name = "EXT",
+        value_delimiter = ',',
+        requires = "ad_hoc"
+    )]
     pub(crate) ext: Vec<String>,
 
     /// Stores what the watch sees, for `watchrun replay`.
@@ -49,7 +55,10 @@ pub(crate) struct Args {
 
 /// What every command understands.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one switch of the command line")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one switch of the command line"
+)]
 pub(crate) struct Common {
     /// The watchfile; without it, `watchfile.toml` here or in the nearest parent.
     #[arg(long, global = true, value_name = "PATH")]
@@ -224,9 +233,19 @@ pub(crate) fn join_keep_going(words: impl IntoIterator<Item = OsString>) -> Vec<
             joined.extend(words);
             break;
         }
-        let glued = word.to_str().and_then(|text| text.strip_prefix("-k")).filter(|n| is_number(n));
-        let next = words.peek().and_then(|next| next.to_str()).filter(|n| is_number(n));
-        let spaced = if word == "-k" || word == "--keep-going" { next } else { None };
+        let glued = word
+            .to_str()
+            .and_then(|text| text.strip_prefix("-k"))
+            .filter(|n| is_number(n));
+        let next = words
+            .peek()
+            .and_then(|next| next.to_str())
+            .filter(|n| is_number(n));
+        let spaced = if word == "-k" || word == "--keep-going" {
+            next
+        } else {
+            None
+        };
         match glued.or(spaced) {
             Some(number) => {
                 let option = format!("--keep-going={number}");

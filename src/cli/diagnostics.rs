@@ -17,7 +17,12 @@ pub(crate) enum Failure {
     /// The watchfile has errors: the whole report.
     Watchfile { report: String, count: usize },
     /// Anything else: what, the causes, and how to mend it.
-    Other { exit: Exit, message: String, causes: Vec<String>, hint: Option<String> },
+    Other {
+        exit: Exit,
+        message: String,
+        causes: Vec<String>,
+        hint: Option<String>,
+    },
     /// Nobody reads the output any more. Not worth a word.
     Closed,
 }
@@ -26,13 +31,23 @@ impl Failure {
     /// The command line is wrong.
     pub(crate) fn usage(message: impl fmt::Display, hint: Option<String>) -> Self {
         let message = message.to_string();
-        Self::Other { exit: Exit::Usage, message, causes: Vec::new(), hint }
+        Self::Other {
+            exit: Exit::Usage,
+            message,
+            causes: Vec::new(),
+            hint,
+        }
     }
 
     /// The environment does not allow it.
     pub(crate) fn environment(error: &dyn Error, hint: Option<String>) -> Self {
         let message = error.to_string();
-        Self::Other { exit: Exit::Environment, message, causes: causes(error), hint }
+        Self::Other {
+            exit: Exit::Environment,
+            message,
+            causes: causes(error),
+            hint,
+        }
     }
 
     pub(crate) fn rejected(rejected: &Rejected, style: Style) -> Self {
@@ -73,7 +88,10 @@ impl From<LoadError> for Failure {
 
 impl From<UnknownTask> for Failure {
     fn from(error: UnknownTask) -> Self {
-        let near = error.suggestion.as_ref().map(|name| format!("did you mean `{name}`?"));
+        let near = error
+            .suggestion
+            .as_ref()
+            .map(|name| format!("did you mean `{name}`?"));
         let hint = near.unwrap_or_else(|| "`watchrun list` shows the tasks there are".to_owned());
         Self::usage(&error, Some(hint))
     }
@@ -101,7 +119,12 @@ pub(crate) fn show(failure: &Failure, style: Style) {
         Failure::Watchfile { report, count } => {
             format!("{report}\n{error} the watchfile has {count} errors\n")
         }
-        Failure::Other { message, causes, hint, .. } => {
+        Failure::Other {
+            message,
+            causes,
+            hint,
+            ..
+        } => {
             let causes = causes.iter().map(|cause| format!("caused by: {cause}\n"));
             let hint = hint.iter().map(|hint| format!("hint: {hint}\n"));
             let below: String = causes.chain(hint).collect();
@@ -123,5 +146,11 @@ pub(crate) fn log(verbose: u8) {
 }
 
 fn causes(error: &dyn Error) -> Vec<String> {
-    std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string).collect()
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    causes
 }

@@ -40,11 +40,18 @@ impl Facts {
     pub(crate) fn gather(common: &Common) -> Self {
         let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
         let place = |terminal: bool| {
-            if terminal && !dumb && !is_set("CI") { Place::Terminal } else { Place::Plain }
+            if terminal && !dumb && !is_set("CI") {
+                Place::Terminal
+            } else {
+                Place::Plain
+            }
         };
         let here = env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         Self {
-            dir: common.dir.as_ref().map_or_else(|| here.clone(), |dir| here.join(dir)),
+            dir: common
+                .dir
+                .as_ref()
+                .map_or_else(|| here.clone(), |dir| here.join(dir)),
             cores: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             environment: env::vars_os().collect(),
             temp_dir: env::temp_dir(),
@@ -74,7 +81,9 @@ impl Facts {
 
     /// How commands are run.
     pub(crate) fn exec(&self) -> exec::Options {
-        let helper = env::current_exe().ok().map(|exe| vec![exe.into(), HELPER.into()]);
+        let helper = env::current_exe()
+            .ok()
+            .map(|exe| vec![exe.into(), HELPER.into()]);
         exec::Options {
             path: env::var_os("PATH").unwrap_or_default(),
             tree: env::var_os(TREE_VARIABLE),
@@ -88,8 +97,12 @@ impl Facts {
     pub(crate) fn global_excludes(&self) -> Option<PathBuf> {
         let home = env::var_os("HOME").map(PathBuf::from);
         let config = env::var_os("XDG_CONFIG_HOME").filter(|dir| !dir.is_empty());
-        let config = config.map(PathBuf::from).or_else(|| Some(home.as_ref()?.join(".config")));
-        let named = home.as_ref().and_then(|home| excludes_file(&home.join(".gitconfig"), home));
+        let config = config
+            .map(PathBuf::from)
+            .or_else(|| Some(home.as_ref()?.join(".config")));
+        let named = home
+            .as_ref()
+            .and_then(|home| excludes_file(&home.join(".gitconfig"), home));
         let fallback = || config.map(|dir| dir.join("git/ignore"));
         named.or_else(fallback).filter(|path| path.exists())
     }
@@ -102,7 +115,10 @@ fn excludes_file(config: &Path, home: &Path) -> Option<PathBuf> {
     let mut found = None;
     for line in text.lines().map(str::trim) {
         if let Some(section) = line.strip_prefix('[') {
-            in_core = section.trim_end_matches(']').trim().eq_ignore_ascii_case("core");
+            in_core = section
+                .trim_end_matches(']')
+                .trim()
+                .eq_ignore_ascii_case("core");
         } else if let (true, Some((key, value))) = (in_core, line.split_once('='))
             && key.trim().eq_ignore_ascii_case("excludesfile")
         {
@@ -130,7 +146,10 @@ mod tests {
         let config = dir.path().join(".gitconfig");
         let text = "[user]\n excludesFile = no\n[Core]\n\texcludesfile = ~/ig\n";
         std::fs::write(&config, text).unwrap();
-        assert_eq!(excludes_file(&config, Path::new("/h")), Some(PathBuf::from("/h/ig")));
+        assert_eq!(
+            excludes_file(&config, Path::new("/h")),
+            Some(PathBuf::from("/h/ig"))
+        );
         std::fs::write(&config, "[user]\nname = x\n").unwrap();
         assert_eq!(excludes_file(&config, Path::new("/h")), None);
     }

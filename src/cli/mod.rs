@@ -14,6 +14,7 @@ mod project;
 mod report;
 mod run;
 mod signals;
+mod since;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -35,7 +36,12 @@ pub(crate) fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     if words.get(1).is_some_and(|word| word == HELPER) {
         let done = guardian::main(&words[2..], std::io::stdin());
-        return if done.is_ok() { Exit::Good } else { Exit::Environment }.into();
+        return if done.is_ok() {
+            Exit::Good
+        } else {
+            Exit::Environment
+        }
+        .into();
     }
     let args = match Args::try_parse_from(join_keep_going(words)) {
         Ok(args) => args,
@@ -53,7 +59,10 @@ pub(crate) fn main() -> ExitCode {
 
 fn dispatch(args: &Args, facts: &Facts) -> Result<Exit, Failure> {
     if args.command.is_some() && !(args.tasks.is_empty() && args.ad_hoc.is_empty()) {
-        return Err(Failure::usage("tasks go after the name of the command", None));
+        return Err(Failure::usage(
+            "tasks go after the name of the command",
+            None,
+        ));
     }
     let common = &args.common;
     match &args.command {

@@ -48,7 +48,9 @@ pub(crate) fn locate(common: &Common, facts: &Facts) -> Result<(Root, RelPath), 
     };
     let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
     let root = parent.as_deref().and_then(Root::new);
-    let name = path.file_name().and_then(|name| RelPath::new(name.as_encoded_bytes()));
+    let name = path
+        .file_name()
+        .and_then(|name| RelPath::new(name.as_encoded_bytes()));
     root.zip(name).ok_or_else(|| {
         let message = format!("there is no watchfile `{}`", path.display());
         Failure::usage(message, Some("`watchrun init` writes one".to_owned()))
@@ -56,5 +58,7 @@ pub(crate) fn locate(common: &Common, facts: &Facts) -> Result<(Root, RelPath), 
 }
 
 fn nearest(dir: &Path) -> Option<PathBuf> {
-    dir.ancestors().map(|dir| dir.join(WATCHFILE)).find(|path| path.symlink_metadata().is_ok())
+    dir.ancestors()
+        .map(|dir| dir.join(WATCHFILE))
+        .find(|path| path.symlink_metadata().is_ok())
 }

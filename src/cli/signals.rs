@@ -28,13 +28,24 @@ impl Signals {
         let seen = Arc::clone(&first);
         let pass = move || {
             for signal in &mut caught {
-                let was_first =
-                    seen.compare_exchange(0, signal, Ordering::AcqRel, Ordering::Acquire).is_ok();
-                control.stop(if was_first { StopAll::Gracefully } else { StopAll::Kill });
+                let was_first = seen
+                    .compare_exchange(0, signal, Ordering::AcqRel, Ordering::Acquire)
+                    .is_ok();
+                control.stop(if was_first {
+                    StopAll::Gracefully
+                } else {
+                    StopAll::Kill
+                });
             }
         };
-        let thread = thread::Builder::new().name("signals".to_owned()).spawn(pass)?;
-        Ok(Self { first, handle, thread: Some(thread) })
+        let thread = thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(pass)?;
+        Ok(Self {
+            first,
+            handle,
+            thread: Some(thread),
+        })
     }
 
     /// The exit status for the first signal that came, if one came.

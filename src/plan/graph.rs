@@ -133,8 +133,11 @@ impl Graph {
     /// All tasks, each after its deps; else in watchfile order as far as that goes.
     pub fn deps_first(&self) -> Vec<TaskId> {
         let mut open = TaskMap::from_fn(self.nodes.len(), |id| self.nodes[id].deps.len());
-        let mut ready: BTreeSet<TaskId> =
-            open.iter().filter(|(_, n)| **n == 0).map(|(id, _)| id).collect();
+        let mut ready: BTreeSet<TaskId> = open
+            .iter()
+            .filter(|(_, n)| **n == 0)
+            .map(|(id, _)| id)
+            .collect();
         let mut order = Vec::with_capacity(self.nodes.len());
         while let Some(id) = ready.pop_first() {
             order.push(id);

@@ -39,9 +39,14 @@ pub(super) fn commands(
     files: &[RelPath],
     extra_env: &[(OsString, OsString)],
 ) -> Vec<Command> {
-    let Some(invocation) = task.invocation() else { return Vec::new() };
-    let files: Vec<Vec<u8>> =
-        if takes_files(task) { files.iter().map(|f| seen_from(&task.dir, f)).collect() } else { Vec::new() };
+    let Some(invocation) = task.invocation() else {
+        return Vec::new();
+    };
+    let files: Vec<Vec<u8>> = if takes_files(task) {
+        files.iter().map(|f| seen_from(&task.dir, f)).collect()
+    } else {
+        Vec::new()
+    };
     let words: Vec<Vec<OsString>> = match invocation {
         Invocation::Line(line) if line.contains(FILES) => {
             let quoted: Vec<Vec<u8>> = files.iter().map(|file| quote(file)).collect();
@@ -49,18 +54,24 @@ pub(super) fn commands(
             chunks(&quoted, LINE_BYTES_MAX).map(line_of).collect()
         }
         Invocation::Line(line) => vec![line_words(task, line)],
-        Invocation::Words(words) if takes_files(task) => {
-            chunks(&files, WORDS_BYTES_MAX).map(|files| fill_words(words, files)).collect()
-        }
+        Invocation::Words(words) if takes_files(task) => chunks(&files, WORDS_BYTES_MAX)
+            .map(|files| fill_words(words, files))
+            .collect(),
         Invocation::Words(words) => vec![words.iter().map(OsString::from).collect()],
     };
-    let own_env = task.env.iter().map(|(name, value)| (name.into(), value.into()));
+    let own_env = task
+        .env
+        .iter()
+        .map(|(name, value)| (name.into(), value.into()));
     let env: Vec<(OsString, OsString)> = extra_env.iter().cloned().chain(own_env).collect();
     let command = |words| Command {
         words,
         dir: root.join_dir(&task.dir),
         env: env.clone(),
-        stop: exec::Stop { signal: task.stop.signal, grace: task.stop.grace },
+        stop: exec::Stop {
+            signal: task.stop.signal,
+            grace: task.stop.grace,
+        },
         timeout: task.timeout,
         terminal: match task.terminal {
             Terminal::Captured => exec::Terminal::Captured,
@@ -75,15 +86,24 @@ pub(super) fn probe(task: &Task, root: &Root, line: &str) -> Command {
     Command {
         words: line_words(task, line),
         dir: root.join_dir(&task.dir),
-        env: task.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
-        stop: exec::Stop { signal: task.stop.signal, grace: task.stop.grace },
+        env: task
+            .env
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect(),
+        stop: exec::Stop {
+            signal: task.stop.signal,
+            grace: task.stop.grace,
+        },
         timeout: task.timeout,
         terminal: exec::Terminal::Captured,
     }
 }
 
 fn line_words(task: &Task, line: &str) -> Vec<OsString> {
-    let plain = (task.shell == PLAIN_SHELL).then(|| plain_words(line)).flatten();
+    let plain = (task.shell == PLAIN_SHELL)
+        .then(|| plain_words(line))
+        .flatten();
     match plain {
         Some(words) => words.into_iter().map(OsString::from).collect(),
         None => shell_words(task, OsStr::new(line)),
@@ -91,7 +111,11 @@ fn line_words(task: &Task, line: &str) -> Vec<OsString> {
 }
 
 fn shell_words(task: &Task, line: impl AsRef<OsStr>) -> Vec<OsString> {
-    task.shell.iter().map(OsString::from).chain([line.as_ref().to_owned()]).collect()
+    task.shell
+        .iter()
+        .map(OsString::from)
+        .chain([line.as_ref().to_owned()])
+        .collect()
 }
 
 fn fill_line(line: &str, quoted: &[Vec<u8>]) -> OsString {
@@ -103,7 +127,10 @@ fn fill_line(line: &str, quoted: &[Vec<u8>]) -> OsString {
 fn fill_words(words: &[String], files: &[Vec<u8>]) -> Vec<OsString> {
     let fill = |word: &String| {
         if word == FILES {
-            files.iter().map(|file| OsStr::from_bytes(file).to_owned()).collect()
+            files
+                .iter()
+                .map(|file| OsStr::from_bytes(file).to_owned())
+                .collect()
         } else {
             vec![OsString::from(word)]
         }
@@ -138,9 +165,17 @@ fn seen_from(dir: &RelDir, file: &RelPath) -> Vec<u8> {
         up.extend(b"../");
         base = base.parent().unwrap_or(RelDir::ROOT);
     }
-    let skip = if base.is_root() { 0 } else { base.as_bytes().len() + 1 };
+    let skip = if base.is_root() {
+        0
+    } else {
+        base.as_bytes().len() + 1
+    };
     let rest = &file.as_bytes()[skip..];
-    let guard: &[u8] = if up.is_empty() && rest.starts_with(b"-") { b"./" } else { b"" };
+    let guard: &[u8] = if up.is_empty() && rest.starts_with(b"-") {
+        b"./"
+    } else {
+        b""
+    };
     [&up, guard, rest].concat()
 }
 
@@ -175,11 +210,18 @@ mod tests {
         let text = format!("[tasks]\nt = {definition}\n");
         let plan = Plan::new(parse(&text)).unwrap();
         let root = Root::new(std::path::Path::new("/r")).unwrap();
-        let files: Vec<RelPath> =
-            files.iter().map(|file| RelPath::new(file.as_bytes()).unwrap()).collect();
+        let files: Vec<RelPath> = files
+            .iter()
+            .map(|file| RelPath::new(file.as_bytes()).unwrap())
+            .collect();
         let found: Vec<Vec<String>> = commands(plan.task(TaskId::new(0)), &root, &files, &[])
             .into_iter()
-            .map(|c| c.words.into_iter().map(|w| w.into_string().unwrap()).collect())
+            .map(|c| {
+                c.words
+                    .into_iter()
+                    .map(|w| w.into_string().unwrap())
+                    .collect()
+            })
             .collect();
         assert_eq!(found, expected, "{definition}");
     }
@@ -188,14 +230,26 @@ mod tests {
     fn a_line_goes_to_the_shell_unless_it_needs_none() {
         check("'cc -c a.c'", &[], &[&["cc", "-c", "a.c"]]);
         check("'cc > log'", &[], &[&["sh", "-c", "cc > log"]]);
-        check("{ run = 'cc a', shell = ['bash', '-ec'] }", &[], &[&["bash", "-ec", "cc a"]]);
+        check(
+            "{ run = 'cc a', shell = ['bash', '-ec'] }",
+            &[],
+            &[&["bash", "-ec", "cc a"]],
+        );
         check("{ run = ['cc', 'a b'] }", &[], &[&["cc", "a b"]]);
     }
 
     #[test]
     fn files_are_whole_words_seen_from_the_directory() {
-        check("{ run = ['l', '{files}', '-x'] }", &["a b", "-c"], &[&["l", "a b", "./-c", "-x"]]);
-        check("'l {files}'", &["a b", "it's"], &[&["sh", "-c", r"l 'a b' 'it'\''s'"]]);
+        check(
+            "{ run = ['l', '{files}', '-x'] }",
+            &["a b", "-c"],
+            &[&["l", "a b", "./-c", "-x"]],
+        );
+        check(
+            "'l {files}'",
+            &["a b", "it's"],
+            &[&["sh", "-c", r"l 'a b' 'it'\''s'"]],
+        );
         let seen = |dir: &str, file: &str| {
             let dir = RelDir::new(dir.as_bytes()).unwrap();
             String::from_utf8(seen_from(&dir, &RelPath::new(file.as_bytes()).unwrap())).unwrap()

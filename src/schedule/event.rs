@@ -109,8 +109,15 @@ pub struct FileChange {
 impl ChangeRecord {
     /// The files of `set`; directories are left out.
     pub fn new(set: &ChangeSet) -> Self {
-        let files = set.changes.iter().filter(|change| change.file_type != FileType::Dir);
-        Self { id: set.id, changes: files.map(FileChange::new).collect(), complete: set.complete }
+        let files = set
+            .changes
+            .iter()
+            .filter(|change| change.file_type != FileType::Dir);
+        Self {
+            id: set.id,
+            changes: files.map(FileChange::new).collect(),
+            complete: set.complete,
+        }
     }
 }
 
@@ -122,7 +129,11 @@ impl FileChange {
             ChangeKind::Removed => ("removed", None),
             ChangeKind::Renamed { from } => ("renamed", Some(from.clone())),
         };
-        Self { path: change.path.clone(), kind, from }
+        Self {
+            path: change.path.clone(),
+            kind,
+            from,
+        }
     }
 }
 
@@ -141,7 +152,10 @@ impl OutputLine {
     /// Takes a line of any bytes.
     pub fn new(line: &[u8]) -> Self {
         match std::str::from_utf8(line) {
-            Ok(text) => Self { text: text.to_owned(), bytes: None },
+            Ok(text) => Self {
+                text: text.to_owned(),
+                bytes: None,
+            },
             Err(_) => Self {
                 text: String::from_utf8_lossy(line).into_owned(),
                 bytes: Some(line.to_vec()),
@@ -263,11 +277,17 @@ fn base64<S: serde::Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Resul
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.as_deref().unwrap_or_default().chunks(3) {
-        let group = chunk.iter().fold(0_u32, |acc, byte| acc << 8 | u32::from(*byte));
+        let group = chunk
+            .iter()
+            .fold(0_u32, |acc, byte| acc << 8 | u32::from(*byte));
         let group = group << (8 * (3 - chunk.len()));
         for at in 0..4 {
             let digit = DIGITS[(group >> (18 - 6 * at) & 63) as usize];
-            text.push(if at <= chunk.len() { char::from(digit) } else { '=' });
+            text.push(if at <= chunk.len() {
+                char::from(digit)
+            } else {
+                '='
+            });
         }
     }
     serializer.serialize_str(&text)
@@ -291,7 +311,11 @@ mod tests {
             r#"{"event":"task_finished","run":1,"task":"a","outcome":"timed_out","duration_ms":0}"#,
         );
         check(
-            &RunEvent::TaskOutput { run: 1, task, line: OutputLine::new(b"hi") },
+            &RunEvent::TaskOutput {
+                run: 1,
+                task,
+                line: OutputLine::new(b"hi"),
+            },
             r#"{"event":"task_output","run":1,"task":"a","line":"hi"}"#,
         );
     }

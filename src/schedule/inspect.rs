@@ -24,15 +24,25 @@ pub fn inspect(
     let order = plan.graph().deps_first();
     for id in order.into_iter().filter(|&id| selection.holds(id)) {
         let deps = plan.graph().nodes()[id].deps.iter();
-        let deps: Vec<(TaskName, Digest)> =
-            deps.filter_map(|&dep| Some((plan.name(dep).clone(), products[dep]?))).collect();
+        let deps: Vec<(TaskName, Digest)> = deps
+            .filter_map(|&dep| Some((plan.name(dep).clone(), products[dep]?)))
+            .collect();
         if plan.task(id).kind == TaskKind::Group {
             products[id] = Some(group_product(&deps));
             found.push((id, None));
             continue;
         }
         let (plan, probes) = (Arc::clone(plan), Arc::clone(&probes));
-        let examined = step::examine(ports, &Assignment { plan, id, deps: deps.into(), demand, probes });
+        let examined = step::examine(
+            ports,
+            &Assignment {
+                plan,
+                id,
+                deps: deps.into(),
+                demand,
+                probes,
+            },
+        );
         if let Ok(examined) = &examined {
             products[id] = Some(examined.last_product().unwrap_or(*examined.key()));
         }

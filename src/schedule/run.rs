@@ -64,7 +64,11 @@ pub struct Report {
 struct Serial(u64);
 
 enum News {
-    Examined { epoch: u64, ticket: Ticket, result: Box<Result<Examined, StateError>> },
+    Examined {
+        epoch: u64,
+        ticket: Ticket,
+        result: Box<Result<Examined, StateError>>,
+    },
     /// Another process runs the same task.
     Waits,
     Prepared(Result<Prepared, StateError>),
@@ -168,8 +172,12 @@ impl Driver {
 
     /// Runs tasks that failed, once more, though nothing has changed.
     pub fn retry_failed(&mut self) {
-        let failed: Vec<TaskId> =
-            self.plan.tasks().ids().filter(|&id| self.schedule.has_failed(id)).collect();
+        let failed: Vec<TaskId> = self
+            .plan
+            .tasks()
+            .ids()
+            .filter(|&id| self.schedule.has_failed(id))
+            .collect();
         for &id in &failed {
             self.progress[id].settled = None;
         }
@@ -232,7 +240,10 @@ impl Driver {
 
     /// Whether some task failed, or did not run because of one, and has not succeeded since.
     pub fn has_failures(&self) -> bool {
-        self.plan.tasks().ids().any(|id| self.schedule.has_failed(id))
+        self.plan
+            .tasks()
+            .ids()
+            .any(|id| self.schedule.has_failed(id))
     }
 
     /// What it works with.
@@ -334,14 +345,20 @@ impl Driver {
         let id = ticket.task;
         let deps = self.products_of(id);
         if self.plan.task(id).kind == TaskKind::Group {
-            let fresh = |dep: &TaskId| {
-                self.schedule.state(*dep) == TaskState::Ended(Outcome::Fresh)
-            };
+            let fresh =
+                |dep: &TaskId| self.schedule.state(*dep) == TaskState::Ended(Outcome::Fresh);
             let all_fresh = self.plan.graph().nodes()[id].deps.iter().all(fresh);
-            let outcome = if all_fresh { Outcome::Fresh } else { Outcome::Done };
+            let outcome = if all_fresh {
+                Outcome::Fresh
+            } else {
+                Outcome::Done
+            };
             self.progress[id].product = Some(group_product(&deps));
             if self.schedule.checked(ticket, Checked::Ends(outcome)) {
-                self.finished(id, TaskFinished::without_process(0, self.plan.name(id), outcome));
+                self.finished(
+                    id,
+                    TaskFinished::without_process(0, self.plan.name(id), outcome),
+                );
             }
             return;
         }
@@ -350,7 +367,11 @@ impl Driver {
         self.checks += 1;
         self.launch(id, move |ports| {
             let result = Box::new(step::examine(ports, &assignment));
-            News::Examined { epoch, ticket, result }
+            News::Examined {
+                epoch,
+                ticket,
+                result,
+            }
         });
     }
 
@@ -359,21 +380,37 @@ impl Driver {
         let progress = &mut self.progress[id];
         progress.attempt = 1;
         progress.cancel = Some(Cancel::new());
-        let start = if progress.again { Start::Again } else { Start::Anew };
+        let start = if progress.again {
+            Start::Again
+        } else {
+            Start::Anew
+        };
         let examined = progress.examined();
         let assignment = self.assignment(id, self.products_of(id));
         let serial = self.next_serial(id);
         let (ports, send) = (Arc::clone(&self.ports), Arc::clone(&self.send));
         rayon::spawn(move || {
-            let mut on_wait = || send(Report { serial, news: News::Waits });
+            let mut on_wait = || {
+                send(Report {
+                    serial,
+                    news: News::Waits,
+                })
+            };
             let prepared = step::prepare(&ports, &assignment, &examined, start, &mut on_wait);
-            send(Report { serial, news: News::Prepared(prepared) });
+            send(Report {
+                serial,
+                news: News::Prepared(prepared),
+            });
         });
     }
 
     fn take(&mut self, id: TaskId, news: News) {
         match news {
-            News::Examined { epoch, ticket, result } if epoch == self.epoch => {
+            News::Examined {
+                epoch,
+                ticket,
+                result,
+            } if epoch == self.epoch => {
                 self.examined(ticket, *result);
             }
             News::Examined { .. } => {}
@@ -404,7 +441,10 @@ impl Driver {
         let examined = match result {
             Ok(examined) => examined,
             Err(error) => {
-                if self.schedule.checked(ticket, Checked::Ends(Outcome::Failed)) {
+                if self
+                    .schedule
+                    .checked(ticket, Checked::Ends(Outcome::Failed))
+                {
                     self.finished_with(id, Outcome::Failed, describe(&error));
                 }
                 return;
@@ -412,7 +452,11 @@ impl Driver {
         };
         if matches!(self.schedule.state(id), TaskState::Running(_)) {
             let same = self.progress[id].examined().key() == examined.key();
-            let found = if same { Checked::Unmoved } else { Checked::Stale };
+            let found = if same {
+                Checked::Unmoved
+            } else {
+                Checked::Stale
+            };
             self.schedule.checked(ticket, found);
             return;
         }
@@ -444,7 +488,11 @@ impl Driver {
     }
 
     fn run(&mut self, id: TaskId, errand: Errand) {
-        let Errand { examined, commands, lock } = errand;
+        let Errand {
+            examined,
+            commands,
+            lock,
+        } = errand;
         let progress = &mut self.progress[id];
         progress.examined = Some(Arc::new(examined));
         progress.commands = commands.into();
@@ -456,7 +504,10 @@ impl Driver {
     fn overtaken(&mut self, id: TaskId, examined: Examined) {
         self.progress[id].product = examined.product();
         self.progress[id].rests();
-        self.finished(id, TaskFinished::without_process(0, self.plan.name(id), Outcome::Fresh));
+        self.finished(
+            id,
+            TaskFinished::without_process(0, self.plan.name(id), Outcome::Fresh),
+        );
         self.ended(id, Outcome::Fresh, false);
     }
 
@@ -472,19 +523,29 @@ impl Driver {
         let commands = Arc::clone(&progress.commands);
         let cancel = progress.cancel.clone().unwrap_or_default();
         let run = self.run_number();
-        (self.observe)(RunEvent::TaskStarted { run, task, attempt, reason });
+        (self.observe)(RunEvent::TaskStarted {
+            run,
+            task,
+            attempt,
+            reason,
+        });
         let serial = self.next_serial(id);
         let (ports, send) = (Arc::clone(&self.ports), Arc::clone(&self.send));
         self.pool.spawn(move || {
             let report = |news| send(Report { serial, news });
             let mut lines = |lines| report(News::Output(lines));
-            report(News::Executed(step::execute(&ports, &commands, &cancel, &mut lines)));
+            report(News::Executed(step::execute(
+                &ports, &commands, &cancel, &mut lines,
+            )));
         });
     }
 
     fn executed(&mut self, id: TaskId, executed: Executed) {
         let Executed { ended, took, log } = executed;
-        let ran = Ran { duration: took, attempts: self.progress[id].attempt };
+        let ran = Ran {
+            duration: took,
+            attempts: self.progress[id].attempt,
+        };
         if matches!(ended, Ended::Exited(ExitStatus::Code(0))) {
             let examined = self.progress[id].examined();
             let assignment = self.assignment(id, self.products_of(id));
@@ -504,7 +565,10 @@ impl Driver {
             Ended::TimedOut => finished.outcome = Outcome::TimedOut,
             Ended::Cancelled => finished.outcome = Outcome::Cancelled,
             Ended::NotStarted(error) => {
-                let hint = error.hint().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
+                let hint = error
+                    .hint()
+                    .map(|hint| format!(" (hint: {hint})"))
+                    .unwrap_or_default();
                 finished.reason = Some(format!("{}{hint}", describe(error)));
             }
         }
@@ -552,8 +616,12 @@ impl Driver {
             }
             Finished::NeverRests { moved } => {
                 let name = self.plan.name(id);
-                let message = format!("task `{name}` was stopped after it ran 3 times: each run changed its own input {moved}");
-                let hint = format!("exclude the file from the `inputs` of `{name}`, or name it in its `outputs`");
+                let message = format!(
+                    "task `{name}` was stopped after it ran 3 times: each run changed its own input {moved}"
+                );
+                let hint = format!(
+                    "exclude the file from the `inputs` of `{name}`, or name it in its `outputs`"
+                );
                 self.warn("loop", message, Some(hint));
                 self.report_moved(id, took, &moved);
                 let progress = &mut self.progress[id];
@@ -571,7 +639,8 @@ impl Driver {
         self.finished(id, done);
         if self.options.mode == Mode::Once {
             let name = self.plan.name(id);
-            let message = format!("task `{name}` is left stale: its input {moved} changed while it ran");
+            let message =
+                format!("task `{name}` is left stale: its input {moved} changed while it ran");
             self.warn("inputs_moved", message, Some("run it again".to_owned()));
         }
     }
@@ -589,7 +658,10 @@ impl Driver {
             (self.observe)(RunEvent::TaskOutput { run, task, line });
         }
         self.made(id, &made);
-        self.finished(id, TaskFinished::without_process(0, self.plan.name(id), Outcome::Restored));
+        self.finished(
+            id,
+            TaskFinished::without_process(0, self.plan.name(id), Outcome::Restored),
+        );
         self.ended(id, Outcome::Restored, false);
     }
 
@@ -597,7 +669,10 @@ impl Driver {
     fn made(&mut self, id: TaskId, made: &Made) {
         self.progress[id].product = Some(made.product);
         self.progress[id].rests();
-        let produced = made.outputs.iter().map(|output| (id, output.file.path.clone()));
+        let produced = made
+            .outputs
+            .iter()
+            .map(|output| (id, output.file.path.clone()));
         let missing = self.plan.missing_deps_of(produced);
         self.warn_of_missing_deps(&missing);
     }
@@ -616,10 +691,19 @@ impl Driver {
     }
 
     /// Runs `step` on the global pool and sends what it gives.
-    fn launch(&mut self, id: TaskId, step: impl FnOnce(&Ports) -> News + std::marker::Send + 'static) {
+    fn launch(
+        &mut self,
+        id: TaskId,
+        step: impl FnOnce(&Ports) -> News + std::marker::Send + 'static,
+    ) {
         let serial = self.next_serial(id);
         let (ports, send) = (Arc::clone(&self.ports), Arc::clone(&self.send));
-        rayon::spawn(move || send(Report { serial, news: step(&ports) }));
+        rayon::spawn(move || {
+            send(Report {
+                serial,
+                news: step(&ports),
+            })
+        });
     }
 
     fn next_serial(&mut self, id: TaskId) -> Serial {
@@ -645,26 +729,43 @@ impl Driver {
             let product = self.progress[dep].product?;
             Some((self.plan.name(dep).clone(), product))
         };
-        self.plan.graph().nodes()[id].deps.iter().filter_map(product).collect()
+        self.plan.graph().nodes()[id]
+            .deps
+            .iter()
+            .filter_map(product)
+            .collect()
     }
 
     fn is_disturbed(&self, id: TaskId) -> bool {
         self.schedule.state(id) != TaskState::Running(super::state::Busy::Undisturbed)
-            || self.progress[id].cancel.as_ref().is_some_and(Cancel::is_cancelled)
+            || self.progress[id]
+                .cancel
+                .as_ref()
+                .is_some_and(Cancel::is_cancelled)
     }
 
     /// Orders by the longest chain of measured durations.
     fn rank(&mut self) {
-        let known: HashMap<TaskName, Duration> = self.ports.engine.durations().into_iter().collect();
+        let known: HashMap<TaskName, Duration> =
+            self.ports.engine.durations().into_iter().collect();
         let mut sorted: Vec<Duration> = known.values().copied().collect();
         sorted.sort_unstable();
-        let typical = sorted.get(sorted.len() / 2).copied().unwrap_or(Duration::from_millis(1));
+        let typical = sorted
+            .get(sorted.len() / 2)
+            .copied()
+            .unwrap_or(Duration::from_millis(1));
         let micros = |name| {
             let duration: &Duration = known.get(name).unwrap_or(&typical);
             u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
         };
-        let durations = self.plan.tasks().iter().map(|(_, task)| micros(&task.name)).collect();
-        self.schedule.set_urgency(self.plan.graph().longest_paths(&durations));
+        let durations = self
+            .plan
+            .tasks()
+            .iter()
+            .map(|(_, task)| micros(&task.name))
+            .collect();
+        self.schedule
+            .set_urgency(self.plan.graph().longest_paths(&durations));
     }
 }
 
@@ -688,8 +789,15 @@ impl Driver {
         }
         self.runs += 1;
         wave.run = Some(self.runs);
-        let tasks = wave.tasks.iter().map(|&id| self.plan.name(id).clone()).collect();
-        (self.observe)(RunEvent::RunStarted { run: self.runs, tasks });
+        let tasks = wave
+            .tasks
+            .iter()
+            .map(|&id| self.plan.name(id).clone())
+            .collect();
+        (self.observe)(RunEvent::RunStarted {
+            run: self.runs,
+            tasks,
+        });
         for mut finished in std::mem::take(&mut wave.withheld) {
             finished.run = self.runs;
             (self.observe)(RunEvent::TaskFinished(finished));
@@ -697,7 +805,10 @@ impl Driver {
     }
 
     fn run_number(&self) -> u64 {
-        self.wave.as_ref().and_then(|wave| wave.run).unwrap_or(self.runs)
+        self.wave
+            .as_ref()
+            .and_then(|wave| wave.run)
+            .unwrap_or(self.runs)
     }
 
     /// A task ended without running, as it had before: worth a word only in a run that has begun.
@@ -748,18 +859,37 @@ impl Driver {
     fn end(&mut self, wave: &Wave) {
         self.ports.engine.save();
         for warning in self.ports.engine.take_warnings() {
-            self.warn(warning.kind(), warning.to_string(), Some(warning.hint().to_owned()));
+            self.warn(
+                warning.kind(),
+                warning.to_string(),
+                Some(warning.hint().to_owned()),
+            );
         }
         let Some(run) = wave.run else { return };
         let ok = !wave.outcomes.keys().any(|&id| self.schedule.has_failed(id));
         let (counts, duration_ms) = (wave.counts(), wave.elapsed_ms());
-        (self.observe)(RunEvent::RunFinished { run, ok, counts, duration_ms });
+        (self.observe)(RunEvent::RunFinished {
+            run,
+            ok,
+            counts,
+            duration_ms,
+        });
     }
 
     fn warn_of_missing_deps(&mut self, missing: &[MissingDep]) {
-        for MissingDep { task, producer, path } in missing {
-            let (task, producer) = (self.plan.name(*task).clone(), self.plan.name(*producer).clone());
-            let message = format!("task `{task}` takes `{path}` as input, which task `{producer}` produces, and does not depend on it");
+        for MissingDep {
+            task,
+            producer,
+            path,
+        } in missing
+        {
+            let (task, producer) = (
+                self.plan.name(*task).clone(),
+                self.plan.name(*producer).clone(),
+            );
+            let message = format!(
+                "task `{task}` takes `{path}` as input, which task `{producer}` produces, and does not depend on it"
+            );
             let hint = format!("add `{producer}` to the `deps` of `{task}`");
             self.warn_once("missing_dep", message, hint);
         }
@@ -772,7 +902,11 @@ impl Driver {
     }
 
     fn warn(&mut self, kind: &'static str, message: String, hint: Option<String>) {
-        (self.observe)(RunEvent::Warning(Warning { kind, message, hint }));
+        (self.observe)(RunEvent::Warning(Warning {
+            kind,
+            message,
+            hint,
+        }));
     }
 }
 

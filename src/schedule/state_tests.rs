@@ -292,7 +292,15 @@ fn a_change_from_outside_allows_restarts_again() {
         schedule.open(&[id(0)]);
         all_stale(&mut schedule);
         let stopped = !stops(&mut schedule).is_empty();
-        schedule.ended(id(0), if stopped { Outcome::Cancelled } else { Outcome::Done }, !stopped);
+        schedule.ended(
+            id(0),
+            if stopped {
+                Outcome::Cancelled
+            } else {
+                Outcome::Done
+            },
+            !stopped,
+        );
         if stopped {
             all_stale(&mut schedule);
             starts(&mut schedule);

@@ -19,7 +19,8 @@ use crate::path::Root;
 use crate::pattern::{Pattern, PatternSet};
 use crate::plan::Plan;
 use crate::state::{
-    Demand, Engine, Examined, Finished, Ran, Restored, Start, StateError, Subject, ToolProbe, Verdict,
+    Demand, Engine, Examined, Finished, Ran, Restored, Start, StateError, Subject, ToolProbe,
+    Verdict,
 };
 use crate::task_id::{TaskId, TaskName};
 use crate::watchfile::{Inputs, Task};
@@ -55,7 +56,10 @@ impl Said {
     /// Whether `message` is new. It is not, from now on.
     pub fn insert(&self, message: &str) -> bool {
         // Leaf lock, held for one insertion.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(message.to_owned())
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(message.to_owned())
     }
 }
 
@@ -135,7 +139,10 @@ impl Probes {
             });
             // How it ended counts too: a tool that is gone is not one that prints nothing.
             printed.extend_from_slice(format!("\0{ended:?}").as_bytes());
-            ToolProbe { command: line.clone(), output: Digest::of(&printed) }
+            ToolProbe {
+                command: line.clone(),
+                output: Digest::of(&printed),
+            }
         };
         let answers: Arc<[ToolProbe]> = task.tools.iter().map(probe).collect();
         known().push((assignment.id, Arc::clone(&answers)));
@@ -147,7 +154,9 @@ impl Probes {
 pub(super) fn examine(ports: &Ports, assignment: &Assignment) -> Result<Examined, StateError> {
     let files = assignment.files_now(ports);
     let tools = assignment.probes.of(ports, assignment);
-    ports.engine.examine(&assignment.subject(ports, &files, &tools))
+    ports
+        .engine
+        .examine(&assignment.subject(ports, &files, &tools))
 }
 
 /// What to do about a stale task that has its turn.
@@ -199,11 +208,18 @@ pub(super) fn prepare(
         return Ok(Prepared::Restored(restored));
     }
     let task = assignment.task();
-    let files =
-        if command::takes_files(task) { ports.engine.changed_files(&examined) } else { Vec::new() };
+    let files = if command::takes_files(task) {
+        ports.engine.changed_files(&examined)
+    } else {
+        Vec::new()
+    };
     ports.engine.begin(&mut examined, start);
     let commands = command::commands(task, &ports.root, &files, &ports.extra_env);
-    Ok(Prepared::Run(Errand { examined, commands, lock }))
+    Ok(Prepared::Run(Errand {
+        examined,
+        commands,
+        lock,
+    }))
 }
 
 /// How the commands of a task ended.
@@ -243,7 +259,11 @@ pub(super) fn execute(
         lines(vec![OutputLine::new(&rest)]);
     }
     ports.files.expect_writes();
-    Executed { ended, took: started.elapsed(), log }
+    Executed {
+        ended,
+        took: started.elapsed(),
+        log,
+    }
 }
 
 /// Records a success, if the inputs are still what they were.
@@ -257,5 +277,7 @@ pub(super) fn finish(
     let files = assignment.files_now(ports);
     let tools = assignment.probes.of(ports, assignment);
     let after = assignment.subject(ports, &files, &tools);
-    ports.engine.finish(examined, &after, ran, &mut log.reader())
+    ports
+        .engine
+        .finish(examined, &after, ran, &mut log.reader())
 }

@@ -37,7 +37,9 @@ impl Wave {
 
     pub(super) fn counts(&self) -> Counts {
         let mut counts = Counts::default();
-        self.outcomes.values().for_each(|&outcome| counts.add(outcome));
+        self.outcomes
+            .values()
+            .for_each(|&outcome| counts.add(outcome));
         counts
     }
 

@@ -27,10 +27,21 @@ impl ScanFiles {
     /// Looks at everything that `options` select. Blocks.
     pub(super) fn new(root: &Root, options: ScanOptions) -> io::Result<(Self, Vec<Warning>)> {
         let Scan { files, warnings } = watch::scan(root, &options)?;
-        let first = Arc::new(Files { list: files, ignored: Vec::new() });
+        let first = Arc::new(Files {
+            list: files,
+            ignored: Vec::new(),
+        });
         let dirty = AtomicBool::new(false);
         let warnings = warnings.iter().map(told).collect();
-        Ok((Self { root: root.clone(), options, first, dirty }, warnings))
+        Ok((
+            Self {
+                root: root.clone(),
+                options,
+                first,
+                dirty,
+            },
+            warnings,
+        ))
     }
 }
 
@@ -39,12 +50,20 @@ impl FileView for ScanFiles {
         if !self.dirty.load(Ordering::Acquire) {
             return Arc::clone(&self.first);
         }
-        let options = ScanOptions { select: Some(wanted.clone()), ..self.options.clone() };
+        let options = ScanOptions {
+            select: Some(wanted.clone()),
+            ..self.options.clone()
+        };
         // What cannot be read was warned of at the first look. A root that is gone has no files.
         let scan = watch::scan(&self.root, &options);
         scan.map_or_else(
             |_| Arc::default(),
-            |Scan { files, warnings: _ }| Arc::new(Files { list: files, ignored: Vec::new() }),
+            |Scan { files, warnings: _ }| {
+                Arc::new(Files {
+                    list: files,
+                    ignored: Vec::new(),
+                })
+            },
         )
     }
 
@@ -55,7 +74,11 @@ impl FileView for ScanFiles {
 
 /// A warning of the watch system as an event.
 pub(super) fn told(warning: &watch::Warning) -> Warning {
-    Warning { kind: warning.kind(), message: warning.to_string(), hint: warning.hint() }
+    Warning {
+        kind: warning.kind(),
+        message: warning.to_string(),
+        hint: warning.hint(),
+    }
 }
 
 impl Session {

@@ -37,7 +37,9 @@ impl Inbox {
 
     /// The next input; `None` when `deadline` comes first. Blocks.
     pub(super) fn next(&self, deadline: Option<Instant>) -> Option<Input> {
-        let Some(deadline) = deadline else { return self.rx.recv().ok() };
+        let Some(deadline) = deadline else {
+            return self.rx.recv().ok();
+        };
         let left = deadline.saturating_duration_since(Instant::now());
         match self.rx.recv_timeout(left) {
             Ok(input) => Some(input),
@@ -61,7 +63,9 @@ impl Inbox {
     }
 
     pub(super) fn control(&self) -> Control {
-        Control { tx: self.tx.clone() }
+        Control {
+            tx: self.tx.clone(),
+        }
     }
 }
 
@@ -75,6 +79,12 @@ impl Control {
     /// Ends the session. Returns at once.
     pub fn stop(&self, how: StopAll) {
         drop(self.tx.send(Input::Stop(how)));
+    }
+
+    /// As [`Self::stop`], and never blocks: whether the word was taken. For those who speak from
+    /// the session's own thread.
+    pub fn try_stop(&self, how: StopAll) -> bool {
+        self.tx.try_send(Input::Stop(how)).is_ok()
     }
 
     /// Runs the tasks that failed once more. Returns at once.

@@ -17,7 +17,7 @@ pub use inbox::Control;
 pub use options::{SessionOptions, Start, WatchSettings};
 
 use files::ScanFiles;
-use inbox::{Input, Inbox};
+use inbox::{Inbox, Input};
 
 use crate::disk::OsDisk;
 use crate::exec::{ExecError, OsExecutor};
@@ -112,7 +112,15 @@ impl Session {
         options: SessionOptions,
     ) -> Result<Self, SessionError> {
         let selection = plan.select(names.iter().map(String::as_str))?;
-        Ok(Self { root, file, plan: Arc::new(plan), names, selection, options, inbox: Inbox::new() })
+        Ok(Self {
+            root,
+            file,
+            plan: Arc::new(plan),
+            names,
+            selection,
+            options,
+            inbox: Inbox::new(),
+        })
     }
 
     /// Limits the session to the tasks that `changed` concerns, and what they depend on.
@@ -137,9 +145,16 @@ impl Session {
     /// When the work cannot begin: [`SessionError`].
     pub fn run(self, observe: Box<dyn FnMut(RunEvent)>) -> Result<Ended, SessionError> {
         let mut observe = observe;
-        let (files, warnings) = ScanFiles::new(&self.root, self.scan_options())
-            .map_err(|source| SessionError::Root { root: self.root.clone(), source })?;
-        warnings.into_iter().for_each(|warning| observe(RunEvent::Warning(warning)));
+        let (files, warnings) =
+            ScanFiles::new(&self.root, self.scan_options()).map_err(|source| {
+                SessionError::Root {
+                    root: self.root.clone(),
+                    source,
+                }
+            })?;
+        warnings
+            .into_iter()
+            .for_each(|warning| observe(RunEvent::Warning(warning)));
         let mut driver = self.driver(Arc::new(files), Mode::Once, observe)?;
         driver.open(&self.selection);
         let mut stopped = false;
@@ -166,10 +181,16 @@ impl Session {
     /// # Errors
     /// [`SessionError::Root`] and [`SessionError::Exec`].
     pub fn inspect(&self) -> Result<(Vec<Inspected>, Vec<Warning>), SessionError> {
-        let (files, warnings) = ScanFiles::new(&self.root, self.scan_options())
-            .map_err(|source| SessionError::Root { root: self.root.clone(), source })?;
+        let (files, warnings) =
+            ScanFiles::new(&self.root, self.scan_options()).map_err(|source| {
+                SessionError::Root {
+                    root: self.root.clone(),
+                    source,
+                }
+            })?;
         let ports = self.ports(Arc::new(files))?;
-        let found = crate::schedule::inspect(&self.plan, &ports, &self.selection, self.options.demand);
+        let found =
+            crate::schedule::inspect(&self.plan, &ports, &self.selection, self.options.demand);
         let inspected = found.into_iter().map(|(id, examined)| Inspected {
             id,
             would_run: match &examined {
@@ -180,6 +201,11 @@ impl Session {
             examined,
         });
         Ok((self.spread(inspected.collect()), warnings))
+    }
+
+    /// The root.
+    pub fn root(&self) -> &Root {
+        &self.root
     }
 
     /// The plan.
@@ -216,7 +242,13 @@ impl Session {
         };
         let ports = Arc::new(self.ports(files)?);
         let plan = Arc::clone(&self.plan);
-        Ok(Driver::new(plan, ports, options, self.inbox.reports(), observe)?)
+        Ok(Driver::new(
+            plan,
+            ports,
+            options,
+            self.inbox.reports(),
+            observe,
+        )?)
     }
 
     fn ports(&self, files: Arc<dyn FileView>) -> Result<Ports, SessionError> {

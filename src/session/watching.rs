@@ -33,25 +33,40 @@ struct LiveFiles {
 
 impl LiveFiles {
     fn new(handle: WatchHandle) -> Self {
-        let live = Self { handle, dirty: AtomicBool::new(false), files: RwLock::default() };
+        let live = Self {
+            handle,
+            dirty: AtomicBool::new(false),
+            files: RwLock::default(),
+        };
         live.refresh();
         live
     }
 
     /// Takes over what the watch knows now.
     fn refresh(&self) {
-        let files = Files { list: self.handle.all_files(), ignored: Vec::new() };
+        let files = Files {
+            list: self.handle.all_files(),
+            ignored: Vec::new(),
+        };
         *self.files.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(files);
     }
 
     /// Brings the snapshot up to `set`. Called on the watch's thread, before anyone else hears
     /// of the set.
     fn apply(&self, set: &ChangeSet) {
-        let files = set.changes.iter().filter(|change| change.file_type != FileType::Dir);
+        let files = set
+            .changes
+            .iter()
+            .filter(|change| change.file_type != FileType::Dir);
         let mut snapshot = self.files.write().unwrap_or_else(PoisonError::into_inner);
         let snapshot = Arc::make_mut(&mut *snapshot);
         for path in files.flat_map(|change| change.paths()) {
-            snapshot.list.set(path, self.handle.stat(path).filter(|s| s.file_type() != FileType::Dir));
+            snapshot.list.set(
+                path,
+                self.handle
+                    .stat(path)
+                    .filter(|s| s.file_type() != FileType::Dir),
+            );
         }
     }
 }
@@ -76,9 +91,14 @@ impl Session {
     /// # Errors
     /// When the work cannot begin: [`SessionError`].
     pub fn watch(mut self, mut observe: Box<dyn FnMut(RunEvent)>) -> Result<Ended, SessionError> {
-        let failed = |source| SessionError::Watch { root: self.root.clone(), source };
+        let failed = |source| SessionError::Watch {
+            root: self.root.clone(),
+            source,
+        };
         let manager = WatchManager::new();
-        let handle = manager.create_watch(self.root.as_path(), self.watch_options()).map_err(failed)?;
+        let handle = manager
+            .create_watch(self.root.as_path(), self.watch_options())
+            .map_err(failed)?;
         let status = handle.status();
         let live = Arc::new(LiveFiles::new(handle));
         self.listen(&live);
@@ -167,7 +187,12 @@ impl Session {
         tell(RunEvent::ChangeSet(record));
         let sources = self.plan.sources().paths();
         let touches = |path: &RelPath| sources.contains(&path);
-        if set.changes.iter().flat_map(|change| change.paths()).any(touches) {
+        if set
+            .changes
+            .iter()
+            .flat_map(|change| change.paths())
+            .any(touches)
+        {
             self.replan(live, driver, tell);
         }
         let affected = self.plan.affected(&self.selection, &set.changes);
@@ -192,7 +217,10 @@ impl Session {
             Ok(plan) => plan,
             Err(rejected) => {
                 let report = rejected.errors.render(&rejected.sources, false);
-                return tell(RunEvent::Warning(broken(report.trim_end().to_owned(), keep)));
+                return tell(RunEvent::Warning(broken(
+                    report.trim_end().to_owned(),
+                    keep,
+                )));
             }
         };
         let selection = match plan.select(self.names.iter().map(String::as_str)) {
@@ -224,11 +252,12 @@ impl Session {
             Ok(tx.send(Input::Changed(Arc::clone(set)))?)
         });
         let tx = self.inbox.sender();
-        live.handle.on_warning(move |warning| Ok(tx.send(Input::Warned(told(warning)))?));
+        live.handle
+            .on_warning(move |warning| Ok(tx.send(Input::Warned(told(warning)))?));
     }
 
-    /// How the root is watched.
-    pub(super) fn watch_options(&self) -> WatchOptions {
+    /// How the root is watched for this session.
+    pub fn watch_options(&self) -> WatchOptions {
         let settings = self.plan.settings();
         let debounce = self.options.watch.debounce.unwrap_or(settings.debounce);
         WatchOptions {

@@ -184,7 +184,10 @@ impl Processor {
             }
         }
         for mark in marks {
-            let back = self.cookies.as_mut().and_then(|c| c.back(mark.shard, &mark.path));
+            let back = self
+                .cookies
+                .as_mut()
+                .and_then(|c| c.back(mark.shard, &mark.path));
             if let Some(purpose) = back {
                 self.mark_is_back(purpose);
             }
@@ -206,14 +209,22 @@ impl Processor {
     fn deadline(&self) -> Option<Instant> {
         let retry = self.unreadable.values().filter_map(|retry| retry.at).min();
         let marks = self.cookies.as_ref().and_then(Cookies::deadline);
-        [self.debouncer.deadline(), self.poll.deadline(), retry, marks]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.debouncer.deadline(),
+            self.poll.deadline(),
+            retry,
+            marks,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn do_what_is_due(&mut self, now: Instant) {
-        let late = self.cookies.as_mut().map_or_else(Vec::new, |c| c.take_late(now));
+        let late = self
+            .cookies
+            .as_mut()
+            .map_or_else(Vec::new, |c| c.take_late(now));
         for purpose in late {
             match purpose {
                 Purpose::Probe => self.poll_everything(PollReason::NoEvents, now),
@@ -234,7 +245,11 @@ impl Processor {
     }
 
     fn deliver_ready(&mut self, now: Instant) {
-        if self.debouncer.deadline().is_none_or(|deadline| deadline > now) {
+        if self
+            .debouncer
+            .deadline()
+            .is_none_or(|deadline| deadline > now)
+        {
             return;
         }
         let locked = self.repos.iter().any(|repo| repo.index_lock().exists());
@@ -266,7 +281,9 @@ impl Processor {
         metrics.change_sets.fetch_add(1, Relaxed);
         metrics.changes.fetch_add(set.changes.len() as u64, Relaxed);
         if let Some(first) = self.first_pending.take() {
-            metrics.latency_us.record_us(now.saturating_duration_since(first));
+            metrics
+                .latency_us
+                .record_us(now.saturating_duration_since(first));
         }
         self.last_id = set.id;
         let set = Arc::new(set);
@@ -377,7 +394,8 @@ impl Processor {
     /// Everything may be wrong: fresh watches, then a comparison of everything with the disk.
     pub(crate) fn repair(&mut self, lost: bool, now: Instant) {
         self.shared.metrics.restarts.fetch_add(1, Relaxed);
-        self.restarts.retain(|at| now.saturating_duration_since(*at) < RESTART_WINDOW);
+        self.restarts
+            .retain(|at| now.saturating_duration_since(*at) < RESTART_WINDOW);
         self.restarts.push(now);
         let before = self.debouncer.len();
         self.shared.queue.set_open_gate(true);
@@ -390,7 +408,10 @@ impl Processor {
             self.watch_surroundings();
             self.rescan(now);
         }
-        let again = self.cookies.as_mut().map_or_else(Vec::new, Cookies::take_all);
+        let again = self
+            .cookies
+            .as_mut()
+            .map_or_else(Vec::new, Cookies::take_all);
         for (purpose, until) in again {
             self.send_mark(purpose, until);
         }
@@ -447,7 +468,10 @@ impl Processor {
     }
 
     fn note_failures(&self, n: usize) {
-        self.shared.metrics.source_errors.fetch_add(n as u64, Relaxed);
+        self.shared
+            .metrics
+            .source_errors
+            .fetch_add(n as u64, Relaxed);
     }
 
     fn subscribers(&self) -> Vec<Arc<Subscriber>> {

@@ -453,7 +453,9 @@ mod tests {
         let mut tree = tree("d/ d/e/ d/e/f d/g z");
         let mut gone = Vec::new();
         let id = tree.find(b"d").unwrap();
-        tree.remove(id, &mut |path, stat| gone.push((path.to_string(), stat.ino)));
+        tree.remove(id, &mut |path, stat| {
+            gone.push((path.to_string(), stat.ino))
+        });
         let expected = [("d/e/f", 3), ("d/e", 2), ("d/g", 4), ("d", 1)];
         assert_eq!(gone, expected.map(|(path, ino)| (path.to_owned(), ino)));
         assert_eq!(paths(&tree), ["z"]);
@@ -483,11 +485,19 @@ mod tests {
     fn an_entry_costs_less_than_a_hundred_bytes() {
         let mut tree = Tree::new();
         for d in 0..1_000_u64 {
-            let dir = tree.put(NodeId::ROOT, format!("dir{d}").as_bytes(), &stat(d, 0o040_755));
+            let dir = tree.put(
+                NodeId::ROOT,
+                format!("dir{d}").as_bytes(),
+                &stat(d, 0o040_755),
+            );
             for f in 0..10 {
                 tree.put(dir, format!("file{f}.txt").as_bytes(), &stat(f, 0o100_644));
             }
         }
-        assert!(tree.memory_bytes() / 11_000 <= 100, "{}", tree.memory_bytes());
+        assert!(
+            tree.memory_bytes() / 11_000 <= 100,
+            "{}",
+            tree.memory_bytes()
+        );
     }
 }

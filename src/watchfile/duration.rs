@@ -17,7 +17,7 @@ const UNITS: [(&str, u64); 6] = [
 ];
 
 /// Parses one or more numbers with their units, or a bare `0`.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }

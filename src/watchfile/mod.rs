@@ -32,6 +32,7 @@ use std::str;
 use crate::disk::Disk;
 use crate::path::{RelPath, Root};
 
+pub use duration::parse_duration;
 pub use error::{Error, Errors, Label, LoadError};
 pub use kind::ErrorKind;
 pub use remote::{Remote, RemoteCache, RemoteExec};

@@ -29,7 +29,10 @@ struct Line<'a> {
 
 impl<W: Write> Reporter for Json<W> {
     fn event(&mut self, at: Duration, event: &RunEvent) -> io::Result<()> {
-        let mut line = serde_json::to_vec(&Line { t: at.as_millis(), event })?;
+        let mut line = serde_json::to_vec(&Line {
+            t: at.as_millis(),
+            event,
+        })?;
         line.push(b'\n');
         self.out.write_all(&line)?;
         self.out.flush()

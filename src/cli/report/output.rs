@@ -3,7 +3,7 @@
 //! Lines are shown at once, or kept until the task ends. What is kept is bounded in memory.
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use watchrun::exec::Spool;
@@ -12,6 +12,9 @@ use watchrun::schedule::OutputLine;
 use watchrun::task_id::TaskName;
 
 use super::style::{Style, Tone};
+
+/// Output of one task that is kept in memory; what is longer goes to a file.
+const KEPT_BYTES_MAX: usize = 256 * 1024;
 
 /// When and how the output of a task is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +42,12 @@ pub(crate) struct TaskOutput {
 
 impl TaskOutput {
     pub(crate) fn new(mode: OutputMode, style: Style, spill_dir: PathBuf) -> Self {
-        Self { mode, style, spill_dir, kept: HashMap::new() }
+        Self {
+            mode,
+            style,
+            spill_dir,
+            kept: HashMap::new(),
+        }
     }
 
     /// Takes one line.
@@ -62,9 +70,11 @@ impl TaskOutput {
             }
             OutputMode::Grouped | OutputMode::Github | OutputMode::Failed => {
                 let dir = &self.spill_dir;
-                let spool = self.kept.entry(task.clone()).or_insert_with(|| Spool::new(dir.clone()));
-                spool.write_all(line.as_bytes())?;
-                spool.write_all(b"\n")
+                let spool = || Spool::new(dir, KEPT_BYTES_MAX);
+                let spool = self.kept.entry(task.clone()).or_insert_with(spool);
+                spool.push(line.as_bytes());
+                spool.push(b"\n");
+                Ok(())
             }
         }
     }
@@ -76,7 +86,9 @@ impl TaskOutput {
         task: &TaskName,
         outcome: Outcome,
     ) -> io::Result<()> {
-        let Some(mut spool) = self.kept.remove(task) else { return Ok(()) };
+        let Some(spool) = self.kept.remove(task) else {
+            return Ok(());
+        };
         let failed = matches!(outcome, Outcome::Failed | Outcome::TimedOut);
         if self.mode == OutputMode::Failed && !failed {
             return Ok(());
@@ -86,7 +98,10 @@ impl TaskOutput {
             // What a task prints must not be taken for a marker of ours.
             writeln!(out, "::group::{task}\n::stop-commands::{GITHUB_PAUSE}")?;
         }
-        copy(&mut spool.reader()?, out)?;
+        io::copy(&mut spool.reader(), out)?;
+        if spool.bytes_lost() > 0 {
+            writeln!(out, "... {} bytes could not be kept", spool.bytes_lost())?;
+        }
         if github {
             writeln!(out, "::{GITHUB_PAUSE}::\n::endgroup::")?;
         }
@@ -96,7 +111,3 @@ impl TaskOutput {
 
 /// The word that ends a stretch in which GitHub's log viewer obeys no marker.
 const GITHUB_PAUSE: &str = "watchrun-output-ends";
-
-fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
-    io::copy(from, to).map(|_| ())
-}

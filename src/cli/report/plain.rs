@@ -37,30 +37,60 @@ pub(crate) struct Plain<E: Write, O: Write> {
 
 impl<E: Write, O: Write> Plain<E, O> {
     pub(crate) fn new(err: E, out: O, style: Style, detail: Detail, output: TaskOutput) -> Self {
-        Self { err, out, style, detail, output, reasons: Vec::new(), later: false }
+        Self {
+            err,
+            out,
+            style,
+            detail,
+            output,
+            reasons: Vec::new(),
+            later: false,
+        }
     }
 
     /// The lines for `event`, and its effect on the tasks' output.
     fn show(&mut self, event: &RunEvent) -> io::Result<()> {
         match event {
-            RunEvent::Ready { watched_dirs, polled_dirs, files } => {
+            RunEvent::Ready {
+                watched_dirs,
+                polled_dirs,
+                files,
+            } => {
                 let polled = match polled_dirs {
                     0 => String::new(),
                     n => format!(", {n} of them polled"),
                 };
                 let dirs = watched_dirs + polled_dirs;
-                self.say(Detail::Verbose, format!("watching {files} files in {dirs} directories{polled}"))
+                self.say(
+                    Detail::Verbose,
+                    format!("watching {files} files in {dirs} directories{polled}"),
+                )
             }
             RunEvent::ChangeSet(set) => {
-                let first = set.changes.first().map(|c| format!("{} {}", c.path, c.kind));
+                let first = set
+                    .changes
+                    .first()
+                    .map(|c| format!("{} {}", c.path, c.kind));
                 let more = match set.changes.len() {
                     0 | 1 => String::new(),
                     n => format!(" and {} more", n - 1),
                 };
-                self.say(Detail::Verbose, format!("change: {}{more}", first.unwrap_or_default()))
+                self.say(
+                    Detail::Verbose,
+                    format!("change: {}{more}", first.unwrap_or_default()),
+                )
             }
-            RunEvent::TaskStarted { task, attempt, reason, .. } => {
-                let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
+            RunEvent::TaskStarted {
+                task,
+                attempt,
+                reason,
+                ..
+            } => {
+                let again = if *attempt > 1 {
+                    format!(" (attempt {attempt})")
+                } else {
+                    String::new()
+                };
                 self.say(Detail::Verbose, format!("{task}: started{again}: {reason}"))?;
                 self.reasons.retain(|(other, _)| other != task);
                 self.reasons.push((task.clone(), reason.to_string()));
@@ -71,13 +101,24 @@ impl<E: Write, O: Write> Plain<E, O> {
                 self.out.flush()
             }
             RunEvent::TaskFinished(finished) => self.finished(finished),
-            RunEvent::Service { service, state, pid } => self.service(service, *state, *pid),
+            RunEvent::Service {
+                service,
+                state,
+                pid,
+            } => self.service(service, *state, *pid),
             RunEvent::Warning(warning) => self.warning(warning),
-            RunEvent::RunFinished { ok, counts, duration_ms, .. } => {
+            RunEvent::RunFinished {
+                ok,
+                counts,
+                duration_ms,
+                ..
+            } => {
                 self.later = true;
                 let verdict = if *ok { Tone::Good } else { Tone::Bad };
                 let text = self.style.paint(verdict, sum(counts));
-                let took = self.style.paint(Tone::Faint, format_args!("in {}", seconds(*duration_ms)));
+                let took = self
+                    .style
+                    .paint(Tone::Faint, format_args!("in {}", seconds(*duration_ms)));
                 let quiet = if *ok { Detail::Normal } else { Detail::Quiet };
                 self.say(quiet, format!("{text} {took}"))
             }
@@ -86,7 +127,12 @@ impl<E: Write, O: Write> Plain<E, O> {
     }
 
     fn finished(&mut self, finished: &TaskFinished) -> io::Result<()> {
-        let TaskFinished { task, outcome, duration_ms, .. } = finished;
+        let TaskFinished {
+            task,
+            outcome,
+            duration_ms,
+            ..
+        } = finished;
         self.output.finish(&mut self.out, task, *outcome)?;
         self.out.flush()?;
         let position = self.reasons.iter().position(|(name, _)| name == task);
@@ -96,12 +142,16 @@ impl<E: Write, O: Write> Plain<E, O> {
             Outcome::Fresh if self.later => return Ok(()),
             Outcome::Fresh => (Tone::Faint, Detail::Verbose),
             Outcome::Failed | Outcome::TimedOut => (Tone::Bad, Detail::Quiet),
-            Outcome::Cancelled => (Tone::Careful, Detail::Normal),
-            Outcome::Skipped => (Tone::Careful, Detail::Normal),
+            Outcome::Cancelled | Outcome::Skipped => (Tone::Careful, Detail::Normal),
         };
-        let mut line = format!("{task}: {}", self.style.paint(tone, outcome_words(*outcome)));
+        let mut line = format!(
+            "{task}: {}",
+            self.style.paint(tone, outcome_words(*outcome))
+        );
         if *duration_ms > 0 {
-            line += &self.style.paint(Tone::Faint, format_args!(" in {}", seconds(*duration_ms)));
+            line += &self
+                .style
+                .paint(Tone::Faint, format_args!(" in {}", seconds(*duration_ms)));
         }
         if let Some(why) = explanation(finished, reason) {
             line += &self.style.paint(Tone::Faint, format_args!(": {why}"));
@@ -109,7 +159,12 @@ impl<E: Write, O: Write> Plain<E, O> {
         self.say(detail, line)
     }
 
-    fn service(&mut self, service: &TaskName, state: ServiceState, pid: Option<u32>) -> io::Result<()> {
+    fn service(
+        &mut self,
+        service: &TaskName,
+        state: ServiceState,
+        pid: Option<u32>,
+    ) -> io::Result<()> {
         let (word, detail) = match state {
             ServiceState::Starting => ("starting", Detail::Verbose),
             ServiceState::Ready => ("ready", Detail::Normal),
@@ -129,6 +184,11 @@ impl<E: Write, O: Write> Plain<E, O> {
             Some(hint) => self.say(Detail::Quiet, format!("hint: {hint}")),
             None => Ok(()),
         }
+    }
+
+    /// Writes to stderr as it is.
+    pub(crate) fn write_raw(&mut self, text: &str) -> io::Result<()> {
+        self.err.write_all(text.as_bytes())
     }
 
     fn say(&mut self, detail: Detail, line: String) -> io::Result<()> {
@@ -166,7 +226,15 @@ fn explanation(finished: &TaskFinished, started_for: Option<String>) -> Option<S
 
 /// `2 done, 1 failed, 3 fresh`, without what there is none of.
 pub(crate) fn sum(counts: &Counts) -> String {
-    let Counts { done, fresh, restored, failed, timed_out, cancelled, skipped } = *counts;
+    let Counts {
+        done,
+        fresh,
+        restored,
+        failed,
+        timed_out,
+        cancelled,
+        skipped,
+    } = *counts;
     let parts: Vec<String> = [
         (done, "done"),
         (restored, "restored"),
@@ -180,7 +248,11 @@ pub(crate) fn sum(counts: &Counts) -> String {
     .filter(|(n, _)| *n > 0)
     .map(|(n, word)| format!("{n} {word}"))
     .collect();
-    if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() {
+        "nothing to do".to_owned()
+    } else {
+        parts.join(", ")
+    }
 }
 
 /// `12 ms`, `1.2 s`, `2 min 5 s`.
@@ -207,6 +279,13 @@ mod tests {
     #[test]
     fn sums_leave_out_what_there_is_none_of() {
         assert_eq!(sum(&Counts::default()), "nothing to do");
-        assert_eq!(sum(&Counts { done: 2, fresh: 1, ..Counts::default() }), "2 done, 1 fresh");
+        assert_eq!(
+            sum(&Counts {
+                done: 2,
+                fresh: 1,
+                ..Counts::default()
+            }),
+            "2 done, 1 fresh"
+        );
     }
 }

@@ -1,0 +1,106 @@
+//! `list` and `graph`: what the watchfile defines.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+use watchrun::plan::Plan;
+use watchrun::task_id::TaskId;
+use watchrun::watchfile::{Task, TaskKind};
+
+use super::args::Common;
+use super::diagnostics::Failure;
+use super::exit::Exit;
+use super::facts::Facts;
+use super::project::Project;
+use super::report::Tone;
+
+/// `watchrun list`.
+pub(crate) fn list(common: &Common, facts: &Facts) -> Result<Exit, Failure> {
+    let Project { plan, .. } = Project::open(common, facts)?;
+    let mut out = io::stdout();
+    let tasks: Vec<&Task> = plan.tasks().iter().map(|(_, task)| task).collect();
+    if common.json {
+        let all: Vec<Value> = tasks.iter().map(|task| described(task)).collect();
+        writeln!(out, "{}", Value::from(all))?;
+        return Ok(Exit::Good);
+    }
+    let style = facts.style_of_stdout();
+    let width = tasks
+        .iter()
+        .map(|task| task.name.as_str().chars().count())
+        .max()
+        .unwrap_or(0);
+    for task in tasks {
+        let pad = " ".repeat(width - task.name.as_str().chars().count());
+        let name = style.paint(Tone::Strong, &task.name);
+        let text = match (&task.description, &task.kind) {
+            (Some(text), _) => text.clone(),
+            (None, TaskKind::Group) => {
+                let deps: Vec<&str> = task.deps.iter().map(|dep| dep.name.as_str()).collect();
+                format!("group: {}", deps.join(" "))
+            }
+            (None, TaskKind::Service(_)) => "service".to_owned(),
+            (None, TaskKind::Command(_)) => String::new(),
+        };
+        writeln!(out, "{}", format!("{name}{pad}  {text}").trim_end())?;
+    }
+    Ok(Exit::Good)
+}
+
+/// `watchrun graph [TASK...]`.
+pub(crate) fn graph(tasks: &[String], common: &Common, facts: &Facts) -> Result<Exit, Failure> {
+    let Project { plan, .. } = Project::open(common, facts)?;
+    let selection = plan.select(tasks.iter().map(String::as_str))?;
+    let mut out = io::stdout();
+    if common.json {
+        let node = |&id: &TaskId| {
+            let node = &plan.graph().nodes()[id];
+            json!({ "task": plan.name(id), "deps": names(&plan, &node.deps),
+                "after": names(&plan, &node.after) })
+        };
+        let all: Vec<Value> = selection.ids().iter().map(node).collect();
+        writeln!(out, "{}", Value::from(all))?;
+        return Ok(Exit::Good);
+    }
+    writeln!(out, "digraph watchrun {{\n  rankdir = LR;")?;
+    for &id in selection.ids() {
+        let shape = match plan.task(id).kind {
+            TaskKind::Group => "plaintext",
+            TaskKind::Command(_) => "box",
+            TaskKind::Service(_) => "ellipse",
+        };
+        let name = quoted(plan.name(id).as_str());
+        writeln!(out, "  {name} [shape = {shape}];")?;
+        let node = &plan.graph().nodes()[id];
+        for &dep in &node.deps {
+            writeln!(out, "  {} -> {name};", quoted(plan.name(dep).as_str()))?;
+        }
+        for &before in node.after.iter().filter(|&&before| selection.holds(before)) {
+            writeln!(
+                out,
+                "  {} -> {name} [style = dashed];",
+                quoted(plan.name(before).as_str())
+            )?;
+        }
+    }
+    writeln!(out, "}}")?;
+    Ok(Exit::Good)
+}
+
+fn described(task: &Task) -> Value {
+    let kind = match task.kind {
+        TaskKind::Group => "group",
+        TaskKind::Command(_) => "task",
+        TaskKind::Service(_) => "service",
+    };
+    let deps: Vec<&str> = task.deps.iter().map(|dep| dep.name.as_str()).collect();
+    json!({ "name": task.name, "kind": kind, "description": task.description, "deps": deps })
+}
+
+fn names(plan: &Plan, ids: &[TaskId]) -> Vec<String> {
+    ids.iter().map(|&id| plan.name(id).to_string()).collect()
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
+}

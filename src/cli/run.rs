@@ -1,0 +1,209 @@
+//! `watchrun` and `watchrun run`: a session with its reporters and signals.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use watchrun::schedule::{ChangeRecord, Mode, RunEvent, StopAll};
+use watchrun::session::{Control, Session, SessionOptions, Start, WatchSettings};
+use watchrun::state::{Access, Demand, StoreUse};
+use watchrun::watch::{self, WatchManager};
+use watchrun::watchfile::{self, Jobs, KeepGoing, Settings};
+
+use super::args::{Args, Common, Run};
+use super::diagnostics::Failure;
+use super::exit::Exit;
+use super::facts::Facts;
+use super::inspect;
+use super::project::Project;
+use super::report::{self, Detail, Json, Reporter};
+use super::signals::Signals;
+use super::since;
+
+/// `watchrun [TASK...]`.
+pub(crate) fn watch(args: &Args, facts: &Facts) -> Result<Exit, Failure> {
+    let Project { root, file, plan } = Project::open(&args.common, facts)?;
+    let mut options = options(&args.common, facts, plan.settings())?;
+    options.watch.record.clone_from(&args.record);
+    if args.postpone {
+        options.watch.start = Start::AtFirstChange;
+    }
+    let reporter = reporter(&args.common, facts, plan.settings())?;
+    let session = Session::new(root, file, plan, args.tasks.clone(), options)?;
+    drive(session, Mode::Watching, reporter)
+}
+
+/// `watchrun run [TASK...]`.
+pub(crate) fn once(run: &Run, common: &Common, facts: &Facts) -> Result<Exit, Failure> {
+    let Project { root, file, plan } = Project::open(common, facts)?;
+    let mut options = options(common, facts, plan.settings())?;
+    if run.force {
+        options.demand = Demand::Always;
+    }
+    if run.dry_run {
+        options.access = Access::ReadOnly;
+    }
+    let changed = match &run.since {
+        Some(reference) => Some(since::changed_since(&root, reference)?),
+        None => None,
+    };
+    let reporter = reporter(common, facts, plan.settings())?;
+    let mut session = Session::new(root, file, plan, run.tasks.clone(), options)?;
+    if let Some(changed) = changed {
+        session.limit_to(&changed);
+    }
+    if run.dry_run {
+        return inspect::dry_run(&session, common);
+    }
+    drive(session, Mode::Once, reporter)
+}
+
+/// `watchrun stats`.
+pub(crate) fn stats(common: &Common, facts: &Facts) -> Result<Exit, Failure> {
+    let Project { root, file, plan } = Project::open(common, facts)?;
+    let options = options(common, facts, plan.settings())?;
+    let session = Session::new(root, file, plan, Vec::new(), options)?;
+    let manager = WatchManager::new();
+    let handle = manager
+        .create_watch(session.root().as_path(), session.watch_options())
+        .map_err(|error| Failure::environment(&error, Some(error.advice().to_owned())))?;
+    let report = serde_json::to_value(manager.report()).map_err(io::Error::from)?;
+    handle.close();
+    let mut out = io::stdout();
+    if common.json {
+        writeln!(out, "{report}")?;
+    } else {
+        inspect::print_tree(&mut out, &report, 0)?;
+    }
+    Ok(Exit::Good)
+}
+
+/// `watchrun replay FILE`.
+pub(crate) fn replay(file: &Path) -> Result<Exit, Failure> {
+    let sets = watch::replay(file).map_err(|error| Failure::environment(&error, None))?;
+    let mut out = Json::new(io::stdout());
+    let start = Instant::now();
+    for set in sets {
+        out.event(
+            start.elapsed(),
+            &RunEvent::ChangeSet(ChangeRecord::new(&set)),
+        )?;
+    }
+    Ok(Exit::Good)
+}
+
+/// Runs `session` to its end.
+pub(crate) fn drive(
+    session: Session,
+    mode: Mode,
+    reporter: Box<dyn Reporter>,
+) -> Result<Exit, Failure> {
+    let signals = Signals::pass_to(session.control())?;
+    let closed = Arc::new(AtomicBool::new(false));
+    let observe = observer(reporter, session.control(), Arc::clone(&closed));
+    let ended = match mode {
+        Mode::Once => session.run(observe)?,
+        Mode::Watching => session.watch(observe)?,
+    };
+    if closed.load(Ordering::Acquire) {
+        return Ok(Exit::Good);
+    }
+    Ok(Exit::after(ended, signals.exit()))
+}
+
+/// Hands events to `reporter`; when nobody reads any more, the session is stopped.
+fn observer(
+    mut reporter: Box<dyn Reporter>,
+    control: Control,
+    closed: Arc<AtomicBool>,
+) -> Box<dyn FnMut(RunEvent)> {
+    let start = Instant::now();
+    let mut told = false;
+    Box::new(move |event| {
+        if !closed.load(Ordering::Acquire) && reporter.event(start.elapsed(), &event).is_err() {
+            closed.store(true, Ordering::Release);
+        }
+        if closed.load(Ordering::Acquire) && !told {
+            told = control.try_stop(StopAll::Gracefully);
+        }
+    })
+}
+
+/// Flags over settings over defaults.
+pub(crate) fn options(
+    common: &Common,
+    facts: &Facts,
+    settings: &Settings,
+) -> Result<SessionOptions, Failure> {
+    let jobs = match &common.jobs {
+        None => settings.jobs,
+        Some(text) => Jobs::parse(text).ok_or_else(|| {
+            let hint = "a number from 1, or a percentage of the cores such as `75%`".to_owned();
+            Failure::usage(format!("`--jobs {text}` is no number of jobs"), Some(hint))
+        })?,
+    };
+    let failures_max = match (common.keep_going, settings.keep_going) {
+        (Some(0), _) | (None, KeepGoing::Always) => None,
+        (Some(n), _) => Some(n as usize),
+        (None, KeepGoing::Never) => Some(1),
+        (None, KeepGoing::UntilFailures(n)) => Some(n.get() as usize),
+    };
+    let debounce = match &common.debounce {
+        None => None,
+        Some(text) => Some(watchfile::parse_duration(text).ok_or_else(|| {
+            let hint = "a number with a unit, such as `50ms`".to_owned();
+            Failure::usage(format!("`--debounce {text}` is no duration"), Some(hint))
+        })?),
+    };
+    Ok(SessionOptions {
+        jobs: jobs.resolve(facts.cores),
+        failures_max,
+        demand: Demand::IfStale,
+        store: if common.no_cache {
+            StoreUse::Off
+        } else {
+            StoreUse::On
+        },
+        access: Access::ReadWrite,
+        environment: facts.environment.clone(),
+        exec: facts.exec(),
+        spill_dir: facts.temp_dir.clone(),
+        global_excludes: facts.global_excludes(),
+        watch: WatchSettings {
+            debounce,
+            start: Start::AtOnce,
+            record: None,
+        },
+    })
+}
+
+/// What the events of a run are shown with.
+pub(crate) fn reporter(
+    common: &Common,
+    facts: &Facts,
+    settings: &Settings,
+) -> Result<Box<dyn Reporter>, Failure> {
+    let mut all: Vec<Box<dyn Reporter>> = Vec::new();
+    if let Some(path) = &common.events_to {
+        let file = File::create(path).map_err(|error| {
+            let hint = format!("`--events-to {}` must be writable", path.display());
+            Failure::environment(&error, Some(hint))
+        })?;
+        all.push(Box::new(Json::new(file)));
+    }
+    if common.json {
+        all.push(Box::new(Json::new(io::stdout())));
+    } else {
+        let detail = match (common.quiet, common.verbose) {
+            (true, _) => Detail::Quiet,
+            (false, 0) => Detail::Normal,
+            (false, _) => Detail::Verbose,
+        };
+        let mode = report::output_mode(common.output, settings.output, facts);
+        all.push(report::for_people(mode, detail, common, facts));
+    }
+    Ok(Box::new(report::All(all)))
+}
