@@ -6,18 +6,18 @@
 mod affected;
 mod check;
 mod graph;
+mod missing;
 mod select;
 
 use std::collections::HashMap;
 
 pub use affected::{Affected, Triggers};
 pub use graph::{Graph, Node, Role};
+pub use missing::MissingDep;
 pub use select::{Selection, UnknownTask};
 
-use crate::path::RelPath;
-use crate::pattern::{Pattern, PatternSet};
 use crate::task_id::{TaskId, TaskMap, TaskName};
-use crate::watchfile::{Errors, Inputs, Loaded, Settings, Sources, Task, TaskKind, Watchfile};
+use crate::watchfile::{Errors, Loaded, Settings, Sources, Task, Watchfile};
 
 /// A watchfile that cannot be planned: everything that is wrong with it.
 #[derive(Clone, Debug)]
@@ -26,17 +26,6 @@ pub struct Rejected {
     pub errors: Errors,
     /// The texts they point into.
     pub sources: Sources,
-}
-
-/// A dependency that the watchfile forgot to name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MissingDep {
-    /// The task that takes the file as input.
-    pub task: TaskId,
-    /// The task that produces it and is not among the former's deps.
-    pub producer: TaskId,
-    /// The file.
-    pub path: RelPath,
 }
 
 /// The tasks of a watchfile as a graph that is known to be sound.
@@ -147,64 +136,6 @@ impl Plan {
     /// What each path means for which task.
     pub fn triggers(&self) -> &Triggers {
         &self.triggers
-    }
-
-    /// Every path that could matter to one of `ids`: their inputs, and the watchfiles. Matches
-    /// too much rather than too little.
-    pub fn interest(&self, ids: &[TaskId]) -> PatternSet {
-        let mut patterns: Vec<Pattern> = self
-            .sources
-            .paths()
-            .into_iter()
-            .cloned()
-            .map(Pattern::literal)
-            .collect();
-        for &id in ids {
-            let task = &self.tasks[id];
-            match &task.inputs {
-                _ if task.kind == TaskKind::Group => {}
-                Inputs::Everything => return PatternSet::new(vec![Pattern::everything()]),
-                Inputs::Patterns(set) => patterns.extend(set.includes().cloned()),
-            }
-        }
-        PatternSet::new(patterns)
-    }
-
-    /// Files that are named as an output of one task and are an input of another that does not
-    /// depend on it, as far as names tell: one for each pair of tasks, in plan order.
-    pub fn missing_deps(&self) -> Vec<MissingDep> {
-        let literals = self.tasks.iter().flat_map(|(id, task)| {
-            task.outputs
-                .includes()
-                .filter_map(move |p| Some((id, p.as_literal()?.clone())))
-        });
-        self.missing_deps_of(literals)
-    }
-
-    /// As [`Self::missing_deps`], for files that were seen to come from a task.
-    pub fn missing_deps_of(
-        &self,
-        produced: impl IntoIterator<Item = (TaskId, RelPath)>,
-    ) -> Vec<MissingDep> {
-        let mut missing: Vec<MissingDep> = Vec::new();
-        for (producer, path) in produced {
-            for task in self.triggers.consumers(&path) {
-                let known = |m: &MissingDep| m.task == task && m.producer == producer;
-                if task == producer
-                    || missing.iter().any(known)
-                    || self.graph.depends_on(task, producer)
-                {
-                    continue;
-                }
-                missing.push(MissingDep {
-                    task,
-                    producer,
-                    path: path.clone(),
-                });
-            }
-        }
-        missing.sort_by_key(|m| (m.task, m.producer));
-        missing
     }
 }
 

@@ -1,8 +1,10 @@
 //! Which tasks a run is about: [`Selection`].
 
 use super::Plan;
+use crate::pattern::{Pattern, PatternSet};
 use crate::suggest::nearest;
 use crate::task_id::{TaskId, TaskMap, TaskName};
+use crate::watchfile::{Inputs, TaskKind};
 
 /// A name on the command line that no task has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +71,27 @@ impl Plan {
             ids: holds.ids().filter(|&id| holds[id]).collect(),
             holds,
         }
+    }
+
+    /// Every path that could matter to one of `ids`: their inputs, and the watchfiles. Matches
+    /// too much rather than too little.
+    pub fn interest(&self, ids: &[TaskId]) -> PatternSet {
+        let mut patterns: Vec<Pattern> = self
+            .sources
+            .paths()
+            .into_iter()
+            .cloned()
+            .map(Pattern::literal)
+            .collect();
+        for &id in ids {
+            let task = &self.tasks[id];
+            match &task.inputs {
+                _ if task.kind == TaskKind::Group => {}
+                Inputs::Everything => return PatternSet::new(vec![Pattern::everything()]),
+                Inputs::Patterns(set) => patterns.extend(set.includes().cloned()),
+            }
+        }
+        PatternSet::new(patterns)
     }
 
     fn unknown(&self, name: &str) -> UnknownTask {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::change::{Change, ChangeKind, FileType};
+use crate::path::RelPath;
 use crate::watchfile::parse;
 
 fn plan(text: &str) -> Plan {

@@ -4,9 +4,12 @@ mod command;
 pub mod event;
 mod inspect;
 mod progress;
+mod replan;
 mod run;
+mod settle;
 pub mod state;
 mod step;
+mod tell;
 mod view;
 mod wave;
 
@@ -14,7 +17,7 @@ pub use event::{
     ChangeRecord, Counts, FileChange, OutputLine, RunEvent, ServiceState, TaskFinished, Warning,
 };
 pub use inspect::inspect;
-pub use run::{Driver, DriverOptions, Mode, Report, Send, StopAll};
+pub use run::{Driver, DriverOptions, Mode, Report, Send, StartError, StopAll};
 pub use state::Limits;
 pub use step::{Ports, Said};
 pub use view::{FileView, Files};

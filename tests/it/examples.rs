@@ -25,6 +25,10 @@ fn lists(origin: &str, text: &str) {
             project.write(format!("{dir}/.keep"), "");
         }
     }
+    project
+        .write("apps/web/watchfile.toml", "tasks.build = 'true'\n")
+        .write(".env", "A=1\n")
+        .write("secrets.env", "B=2\n");
     let run = project.run(["list"]);
     assert!(
         run.status.success() && !run.stdout.is_empty(),

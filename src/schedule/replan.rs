@@ -1,0 +1,65 @@
+//! Another plan in the middle of a run.
+
+use std::sync::Arc;
+
+use super::event::{RunEvent, TaskFinished};
+use super::progress::Progress;
+use super::run::Driver;
+use super::state::{Schedule, TaskState};
+use crate::outcome::Outcome;
+use crate::plan::{Plan, Selection};
+use crate::task_id::{TaskId, TaskMap};
+
+impl Driver {
+    /// Goes on with another plan. Tasks with the same definition keep their process and their
+    /// result; one whose definition changed is stopped first. Returns the tasks that are new or
+    /// changed, closed over dependents in `selection`: they are asked for.
+    pub fn replan(&mut self, plan: Arc<Plan>, selection: &Selection) -> Vec<TaskId> {
+        let mut limits = self.options.limits.clone();
+        limits.pools = plan.pool_sizes().to_vec();
+        self.options.limits = limits.clone();
+        let old = std::mem::replace(&mut self.plan, plan);
+        let mut schedule = Schedule::new(self.plan.graph().clone(), limits);
+        std::mem::swap(&mut schedule, &mut self.schedule);
+        let mut progress = TaskMap::from_fn(self.plan.tasks().len(), |_| Progress::default());
+        std::mem::swap(&mut progress, &mut self.progress);
+        self.probes = Arc::default();
+        self.epoch += 1;
+        self.held.clear();
+        self.wave = None;
+        let mut changed = Vec::new();
+        let mut moved_to: TaskMap<Option<TaskId>> = TaskMap::from_fn(old.tasks().len(), |_| None);
+        for id in self.plan.tasks().ids() {
+            let task = self.plan.task(id);
+            let before = old.id(&task.name);
+            let same = before.is_some_and(|before| old.task(before).same_definition(task));
+            if let Some(before) = before {
+                moved_to[before] = Some(id);
+                self.progress[id] = std::mem::take(&mut progress[before]);
+                self.schedule.adopt(id, schedule.state(before), same);
+            }
+            if !same && selection.holds(id) {
+                changed.push(id);
+            }
+        }
+        for (id, left) in progress.iter() {
+            if let Some(cancel) = &left.cancel {
+                cancel.cancel();
+                let run = self.runs;
+                let gone = &old.task(id).name;
+                let finished = TaskFinished::without_process(run, gone, Outcome::Cancelled);
+                (self.observe)(RunEvent::TaskFinished(finished));
+            }
+        }
+        for flight in self.flights.values_mut() {
+            *flight = flight.and_then(|id| moved_to[id]);
+        }
+        self.rank();
+        self.warn_of_missing_deps(&self.plan.missing_deps());
+        let settled = |id: &TaskId| self.schedule.state(*id) == TaskState::Out;
+        changed.extend(selection.ids().iter().filter(|id| settled(id)));
+        let hit = self.plan.with_dependents(selection, &changed);
+        self.change(&hit);
+        hit
+    }
+}

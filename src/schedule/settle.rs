@@ -1,0 +1,303 @@
+//! What follows from the report of a worker.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::event::{OutputLine, RunEvent, TaskFinished};
+use super::run::{Driver, MOVED_BEFORE_QUIET, Mode, News, QUIET, Report};
+use super::state::{Busy, Checked, TaskState, Ticket};
+use super::step::{self, Errand, Executed, Prepared};
+use super::tell::describe;
+use crate::exec::{Cancel, Ended, LineSplitter};
+use crate::outcome::{ExitStatus, Outcome};
+use crate::state::{Examined, Finished, Made, Ran, Restored, StateError, Verdict};
+use crate::task_id::TaskId;
+use crate::watchfile::Caching;
+
+impl Driver {
+    pub(super) fn take(&mut self, id: TaskId, news: News) {
+        match news {
+            News::Examined {
+                epoch,
+                ticket,
+                result,
+            } if epoch == self.epoch => {
+                self.examined(ticket, *result);
+            }
+            News::Examined { .. } => {}
+            News::Prepared(Ok(Prepared::Restored(restored))) => self.restored(id, restored),
+            News::Prepared(Ok(Prepared::Fresh(examined))) => self.overtaken(id, examined),
+            News::Prepared(Ok(Prepared::Run(errand))) => self.run(id, errand),
+            News::Waits => {
+                let message = format!("task `{}` waits for another watchrun", self.plan.name(id));
+                self.warn("waiting", message, None);
+            }
+            News::Prepared(Err(error)) | News::Finished(_, Err(error)) => {
+                self.could_not(id, &error);
+            }
+            News::Output(lines) => {
+                let run = self.run_number();
+                for line in lines {
+                    let task = self.plan.name(id).clone();
+                    (self.observe)(RunEvent::TaskOutput { run, task, line });
+                }
+            }
+            News::Executed(executed) => self.executed(id, executed),
+            News::Finished(took, Ok(finished)) => self.recorded(id, took, finished),
+        }
+    }
+
+    pub(super) fn examined(&mut self, ticket: Ticket, result: Result<Examined, StateError>) {
+        let id = ticket.task;
+        let examined = match result {
+            Ok(examined) => examined,
+            Err(error) => {
+                if self
+                    .schedule
+                    .checked(ticket, Checked::Ends(Outcome::Failed))
+                {
+                    self.finished_with(id, Outcome::Failed, describe(&error));
+                }
+                return;
+            }
+        };
+        if matches!(self.schedule.state(id), TaskState::Running(_)) {
+            let same = self.progress[id].examined().key() == examined.key();
+            let found = if same {
+                Checked::Unmoved
+            } else {
+                Checked::Stale
+            };
+            self.schedule.checked(ticket, found);
+            return;
+        }
+        let progress = &mut self.progress[id];
+        if progress.exhausted {
+            progress.exhausted = false;
+            progress.settled = Some((*examined.key(), Outcome::Done));
+        }
+        let settled = progress.settled.filter(|(key, _)| key == examined.key());
+        let ends = match (examined.verdict(), settled) {
+            (Verdict::Fresh, _) => Some(Outcome::Fresh),
+            (Verdict::Stale(_), Some((_, outcome))) => Some(outcome),
+            (Verdict::Stale(_), None) => None,
+        };
+        let found = ends.map_or(Checked::Stale, Checked::Ends);
+        let product = examined.product().unwrap_or(*examined.key());
+        if !self.schedule.checked(ticket, found) {
+            return;
+        }
+        let progress = &mut self.progress[id];
+        progress.examined = Some(Arc::new(examined));
+        if let Some(outcome) = ends {
+            progress.product = Some(product);
+            if outcome == Outcome::Fresh {
+                progress.rests();
+            }
+            self.finished_again(id, outcome);
+        }
+    }
+
+    pub(super) fn run(&mut self, id: TaskId, errand: Errand) {
+        let Errand {
+            examined,
+            commands,
+            lock,
+        } = errand;
+        let progress = &mut self.progress[id];
+        progress.examined = Some(Arc::new(examined));
+        progress.commands = commands.into();
+        progress.lock = lock;
+        self.attempt(id);
+    }
+
+    /// Another process made `id` fresh while this one waited for it.
+    pub(super) fn overtaken(&mut self, id: TaskId, examined: Examined) {
+        self.progress[id].product = examined.product();
+        self.progress[id].rests();
+        self.finished(
+            id,
+            TaskFinished::without_process(0, self.plan.name(id), Outcome::Fresh),
+        );
+        self.ended(id, Outcome::Fresh, false);
+    }
+
+    /// Starts the command of `id`, for the first time or as a retry.
+    pub(super) fn attempt(&mut self, id: TaskId) {
+        self.announce(&[]);
+        let progress = &self.progress[id];
+        let reason = match progress.examined().verdict() {
+            Verdict::Stale(reason) => reason.clone(),
+            Verdict::Fresh => unreachable!("BUG: task {id:?} runs though it is fresh"),
+        };
+        let (task, attempt) = (self.plan.name(id).clone(), progress.attempt);
+        let commands = Arc::clone(&progress.commands);
+        let cancel = progress.cancel.clone().unwrap_or_default();
+        let run = self.run_number();
+        (self.observe)(RunEvent::TaskStarted {
+            run,
+            task,
+            attempt,
+            reason,
+        });
+        let serial = self.next_serial(id);
+        let (ports, send) = (Arc::clone(&self.ports), Arc::clone(&self.send));
+        self.pool.spawn(move || {
+            let report = |news| send(Report { serial, news });
+            let mut lines = |lines| report(News::Output(lines));
+            report(News::Executed(step::execute(
+                &ports, &commands, &cancel, &mut lines,
+            )));
+        });
+    }
+
+    pub(super) fn executed(&mut self, id: TaskId, executed: Executed) {
+        let Executed { ended, took, log } = executed;
+        let ran = Ran {
+            duration: took,
+            attempts: self.progress[id].attempt,
+        };
+        if matches!(ended, Ended::Exited(ExitStatus::Code(0))) {
+            let examined = self.progress[id].examined();
+            let assignment = self.assignment(id, self.products_of(id));
+            self.launch(id, move |ports| {
+                let finished = step::finish(ports, &assignment, &examined, ran, &log);
+                News::Finished(took, finished)
+            });
+            return;
+        }
+        let mut finished = self.finish_of(id, Outcome::Failed, took);
+        let status = match &ended {
+            Ended::Exited(status) => Some(*status),
+            Ended::TimedOut | Ended::Cancelled | Ended::NotStarted(_) => None,
+        };
+        match &ended {
+            Ended::Exited(status) => finished.set_status(*status),
+            Ended::TimedOut => finished.outcome = Outcome::TimedOut,
+            Ended::Cancelled => finished.outcome = Outcome::Cancelled,
+            Ended::NotStarted(error) => {
+                let hint = error
+                    .hint()
+                    .map(|hint| format!(" (hint: {hint})"))
+                    .unwrap_or_default();
+                finished.reason = Some(format!("{}{hint}", describe(error)));
+            }
+        }
+        let outcome = finished.outcome;
+        self.finished(id, finished);
+        if outcome == Outcome::Cancelled {
+            self.progress[id].again = false;
+            self.ended(id, outcome, false);
+            return;
+        }
+        let retries = self.plan.task(id).retries;
+        if self.progress[id].attempt <= retries && !self.is_disturbed(id) {
+            self.progress[id].attempt += 1;
+            self.attempt(id);
+            return;
+        }
+        let examined = self.progress[id].examined();
+        self.ports.engine.failed(&examined, status, ran);
+        self.progress[id].settled =
+            (self.options.mode == Mode::Watching).then_some((*examined.key(), outcome));
+        self.progress[id].product = Some(*examined.key());
+        self.ended(id, outcome, false);
+    }
+
+    pub(super) fn recorded(&mut self, id: TaskId, took: Duration, finished: Finished) {
+        let watching = self.options.mode == Mode::Watching;
+        match finished {
+            Finished::Recorded(made) => {
+                let done = self.finish_of(id, Outcome::Done, took);
+                self.made(id, &made);
+                if watching && self.plan.task(id).caching == Caching::Off {
+                    // It runs when asked; a change that moves nothing does not ask.
+                    let key = *self.progress[id].examined().key();
+                    self.progress[id].settled = Some((key, Outcome::Done));
+                }
+                self.finished(id, done);
+                self.ended(id, Outcome::Done, false);
+            }
+            Finished::RunAgain { moved } => {
+                self.report_moved(id, took, &moved);
+                let progress = &mut self.progress[id];
+                progress.moved += 1;
+                progress.again = true;
+                progress.product = Some(*progress.examined().key());
+                if watching && progress.moved >= MOVED_BEFORE_QUIET {
+                    self.held.insert(id, Instant::now() + QUIET);
+                    self.schedule.hold(id);
+                }
+                self.ended(id, Outcome::Done, watching);
+            }
+            Finished::NeverRests { moved } => {
+                let name = self.plan.name(id);
+                let message = format!(
+                    "task `{name}` was stopped after it ran 3 times: each run changed its own input {moved}"
+                );
+                let hint = format!(
+                    "exclude the file from the `inputs` of `{name}`, or name it in its `outputs`"
+                );
+                self.warn("loop", message, Some(hint));
+                self.report_moved(id, took, &moved);
+                let progress = &mut self.progress[id];
+                progress.exhausted = true;
+                progress.product = Some(*progress.examined().key());
+                self.ended(id, Outcome::Done, watching);
+            }
+        }
+    }
+
+    pub(super) fn restored(&mut self, id: TaskId, restored: Restored) {
+        let Restored { made, log, .. } = restored;
+        self.announce(&[]);
+        let run = self.run_number();
+        let mut lines = LineSplitter::new();
+        let mut all = Vec::new();
+        lines.push(&log, |line| all.push(OutputLine::new(line)));
+        all.extend(lines.take_rest().map(|rest| OutputLine::new(&rest)));
+        for line in all {
+            let task = self.plan.name(id).clone();
+            (self.observe)(RunEvent::TaskOutput { run, task, line });
+        }
+        self.made(id, &made);
+        self.finished(
+            id,
+            TaskFinished::without_process(0, self.plan.name(id), Outcome::Restored),
+        );
+        self.ended(id, Outcome::Restored, false);
+    }
+
+    /// Notes what `id` left behind.
+    pub(super) fn made(&mut self, id: TaskId, made: &Made) {
+        self.progress[id].product = Some(made.product);
+        self.progress[id].rests();
+        let produced = made
+            .outputs
+            .iter()
+            .map(|output| (id, output.file.path.clone()));
+        let missing = self.plan.missing_deps_of(produced);
+        self.warn_of_missing_deps(&missing);
+    }
+
+    /// The engine could not do its work for a task that runs.
+    pub(super) fn could_not(&mut self, id: TaskId, error: &StateError) {
+        self.finished_with(id, Outcome::Failed, describe(error));
+        self.progress[id].product = Some(*self.progress[id].examined().key());
+        self.ended(id, Outcome::Failed, false);
+    }
+
+    pub(super) fn ended(&mut self, id: TaskId, outcome: Outcome, again: bool) {
+        self.progress[id].cancel = None;
+        self.progress[id].lock = None;
+        self.schedule.ended(id, outcome, again);
+    }
+
+    pub(super) fn is_disturbed(&self, id: TaskId) -> bool {
+        self.schedule.state(id) != TaskState::Running(Busy::Undisturbed)
+            || self.progress[id]
+                .cancel
+                .as_ref()
+                .is_some_and(Cancel::is_cancelled)
+    }
+}

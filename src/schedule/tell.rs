@@ -1,0 +1,167 @@
+//! What those who listen are told of a run, and when.
+
+use std::time::Duration;
+
+use super::event::{RunEvent, TaskFinished, Warning};
+use super::run::{Driver, Mode};
+use super::state::SkipCause;
+use super::wave::Wave;
+use crate::outcome::Outcome;
+use crate::plan::MissingDep;
+use crate::state::PathSample;
+use crate::task_id::TaskId;
+
+impl Driver {
+    /// Begins the run for those who listen, if it has not begun; adds `ids` to it.
+    pub(super) fn announce(&mut self, ids: &[TaskId]) {
+        let wave = self.wave.get_or_insert_with(Wave::new);
+        wave.tasks.extend(ids);
+        if wave.run.is_some() {
+            return;
+        }
+        self.runs += 1;
+        wave.run = Some(self.runs);
+        let tasks = wave
+            .tasks
+            .iter()
+            .map(|&id| self.plan.name(id).clone())
+            .collect();
+        (self.observe)(RunEvent::RunStarted {
+            run: self.runs,
+            tasks,
+        });
+        for mut finished in std::mem::take(&mut wave.withheld) {
+            finished.run = self.runs;
+            (self.observe)(RunEvent::TaskFinished(finished));
+        }
+    }
+
+    pub(super) fn run_number(&self) -> u64 {
+        self.wave
+            .as_ref()
+            .and_then(|wave| wave.run)
+            .unwrap_or(self.runs)
+    }
+
+    /// A task ended without running, as it had before: worth a word only in a run that has begun.
+    pub(super) fn finished_again(&mut self, id: TaskId, outcome: Outcome) {
+        let finished = TaskFinished::without_process(0, self.plan.name(id), outcome);
+        let wave = self.wave.get_or_insert_with(Wave::new);
+        if wave.run.is_some() {
+            self.finished(id, finished);
+        } else {
+            wave.outcomes.insert(id, outcome);
+            wave.withheld.push(finished);
+        }
+    }
+
+    pub(super) fn finished_with(&mut self, id: TaskId, outcome: Outcome, reason: String) {
+        let mut finished = TaskFinished::without_process(0, self.plan.name(id), outcome);
+        finished.reason = Some(reason);
+        self.finished(id, finished);
+    }
+
+    pub(super) fn finished(&mut self, id: TaskId, mut finished: TaskFinished) {
+        self.announce(&[]);
+        finished.run = self.run_number();
+        if let Some(wave) = &mut self.wave {
+            wave.outcomes.insert(id, finished.outcome);
+        }
+        (self.observe)(RunEvent::TaskFinished(finished));
+    }
+
+    pub(super) fn finish_of(&self, id: TaskId, outcome: Outcome, took: Duration) -> TaskFinished {
+        let mut finished = TaskFinished::without_process(0, self.plan.name(id), outcome);
+        finished.duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        if outcome == Outcome::Done {
+            finished.exit_code = Some(0);
+        }
+        finished
+    }
+
+    pub(super) fn report_skipped(&mut self, id: TaskId, cause: SkipCause) {
+        let reason = match cause {
+            SkipCause::Dep(dep) => format!("`{}` did not succeed", self.plan.name(dep)),
+            SkipCause::Halted => "the run stopped before its turn".to_owned(),
+        };
+        self.finished_with(id, Outcome::Skipped, reason);
+    }
+
+    /// Nothing of `wave` is left to do.
+    pub(super) fn end(&mut self, wave: &Wave) {
+        self.ports.engine.save();
+        for warning in self.ports.engine.take_warnings() {
+            self.warn(
+                warning.kind(),
+                warning.to_string(),
+                Some(warning.hint().to_owned()),
+            );
+        }
+        let Some(run) = wave.run else { return };
+        let ok = !wave.outcomes.keys().any(|&id| self.schedule.has_failed(id));
+        let (counts, duration_ms) = (wave.counts(), wave.elapsed_ms());
+        (self.observe)(RunEvent::RunFinished {
+            run,
+            ok,
+            counts,
+            duration_ms,
+        });
+    }
+
+    pub(super) fn warn_of_missing_deps(&mut self, missing: &[MissingDep]) {
+        for MissingDep {
+            task,
+            producer,
+            path,
+        } in missing
+        {
+            let (task, producer) = (
+                self.plan.name(*task).clone(),
+                self.plan.name(*producer).clone(),
+            );
+            let message = format!(
+                "task `{task}` takes `{path}` as input, which task `{producer}` produces, and does not depend on it"
+            );
+            let hint = format!("add `{producer}` to the `deps` of `{task}`");
+            self.warn_once("missing_dep", message, hint);
+        }
+    }
+
+    pub(super) fn warn_once(&mut self, kind: &'static str, message: String, hint: String) {
+        if self.ports.said.insert(&message) {
+            self.warn(kind, message, Some(hint));
+        }
+    }
+
+    pub(super) fn warn(&mut self, kind: &'static str, message: String, hint: Option<String>) {
+        (self.observe)(RunEvent::Warning(Warning {
+            kind,
+            message,
+            hint,
+        }));
+    }
+
+    /// A success that does not count.
+    pub(super) fn report_moved(&mut self, id: TaskId, took: Duration, moved: &PathSample) {
+        let mut done = self.finish_of(id, Outcome::Done, took);
+        done.reason = Some(format!("not recorded: input {moved} changed while it ran"));
+        self.finished(id, done);
+        if self.options.mode == Mode::Once {
+            let name = self.plan.name(id);
+            let message =
+                format!("task `{name}` is left stale: its input {moved} changed while it ran");
+            self.warn("inputs_moved", message, Some("run it again".to_owned()));
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}

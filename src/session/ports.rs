@@ -1,0 +1,60 @@
+//! What a session gives its driver to work with.
+
+use std::sync::Arc;
+
+use super::{DISK, Session, SessionError};
+use crate::exec::OsExecutor;
+use crate::schedule::{Driver, DriverOptions, FileView, Limits, Mode, Ports, RunEvent, Said};
+use crate::state::{Engine, EngineOptions};
+
+impl Session {
+    pub(super) fn driver(
+        &self,
+        files: Arc<dyn FileView>,
+        mode: Mode,
+        observe: Box<dyn FnMut(RunEvent)>,
+    ) -> Result<Driver, SessionError> {
+        let options = DriverOptions {
+            mode,
+            limits: Limits {
+                jobs: self.options.jobs.get(),
+                pools: self.plan.pool_sizes().to_vec(),
+                failures_max: self.options.failures_max,
+            },
+            demand: self.options.demand,
+        };
+        let ports = Arc::new(self.ports(files)?);
+        let plan = Arc::clone(&self.plan);
+        Ok(Driver::new(
+            plan,
+            ports,
+            options,
+            self.inbox.reports(),
+            observe,
+        )?)
+    }
+
+    pub(super) fn ports(&self, files: Arc<dyn FileView>) -> Result<Ports, SessionError> {
+        let settings = self.plan.settings();
+        let engine = Engine::open(
+            &DISK,
+            &self.root,
+            EngineOptions {
+                cache_dir: settings.cache_dir.as_ref().map(|dir| self.root.join(dir)),
+                cache_size: settings.cache_size_bytes,
+                store: self.options.store,
+                access: self.options.access,
+            },
+        );
+        Ok(Ports {
+            root: self.root.clone(),
+            engine,
+            executor: Arc::new(OsExecutor::new(self.options.exec.clone())?),
+            files,
+            environment: self.options.environment.clone(),
+            extra_env: Vec::new(),
+            spill_dir: self.options.spill_dir.clone(),
+            said: Said::default(),
+        })
+    }
+}
