@@ -132,6 +132,7 @@ impl OsExecutor {
         let (leader, pidfd, output) = match launched {
             Ok(launched) => launched,
             Err(error) => {
+                self.kin.registry.dead(&place);
                 self.kin.registry.ended(&place);
                 return Ended::NotStarted(error);
             }
@@ -146,8 +147,9 @@ impl OsExecutor {
         if self.kin.registry.is_alone(&place) {
             tree.kill_unclaimed();
         }
-        self.kin.registry.ended(&place);
+        self.kin.registry.dead(&place);
         let status = leader.try_reap();
+        self.kin.registry.ended(&place);
         match (cause, status) {
             (Cause::TimedOut, _) => Ended::TimedOut,
             (Cause::Exited, Some(status)) => Ended::Exited(status),
