@@ -421,6 +421,7 @@ fn helper_process() {
     let arguments: Vec<OsString> = arguments.collect();
     match arguments[0].to_str() {
         Some("host") => host(Path::new(&arguments[1])),
+        Some("lender") => lender(Path::new(&arguments[1])),
         _ => watchrun::exec::guardian::main(&arguments, std::io::stdin()).unwrap(),
     }
 }
@@ -442,6 +443,49 @@ fn host(dir: &Path) {
         &Cancel::new(),
         &mut |_| {},
     );
+}
+
+/// A process that lends its terminal to a command and notes what becomes of it.
+fn lender(dir: &Path) {
+    let executor = OsExecutor::new(options(Some(helper_words()))).unwrap();
+    let line = "read x < /dev/tty; stty -echo; sleep 1000 & echo got $x > out";
+    let mut command = command(dir, &["sh", "-c", line]);
+    command.terminal = Terminal::Owned;
+    let modes = || {
+        rustix::termios::tcgetattr(std::io::stdin())
+            .unwrap()
+            .local_modes
+    };
+    let before = modes();
+    let ended = executor.run(&command, &Cancel::new(), &mut |_| {});
+    let owner = rustix::termios::tcgetpgrp(std::io::stdin()).unwrap();
+    let is_back = owner == rustix::process::getpgrp() && modes() == before;
+    fs::write(dir.join("lent"), format!("{ended:?} {is_back}")).unwrap();
+}
+
+#[test]
+fn the_terminal_is_lent_and_taken_back() {
+    let bench = Bench::new();
+    let mut words: Vec<String> = helper_words()
+        .into_iter()
+        .map(|word| word.into_string().unwrap())
+        .collect();
+    words.extend(["lender".to_owned(), bench.dir.path().display().to_string()]);
+    // `script` runs it on a terminal of its own.
+    let mut script = std::process::Command::new("script")
+        .args(["-qec", &words.join(" "), "/dev/null"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(script.stdin.as_mut().unwrap(), b"hello\n").unwrap();
+    wait_for(|| {
+        bench.path("lent").exists() && fs::read(bench.path("lent")).unwrap().ends_with(b"e")
+    });
+    script.wait().unwrap();
+    let read = |name: &str| fs::read_to_string(bench.path(name)).unwrap();
+    assert_eq!(read("out"), "got hello\n");
+    assert_eq!(read("lent"), "Exited(Code(0)) true");
 }
 
 #[test]

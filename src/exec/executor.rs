@@ -18,6 +18,7 @@ use crate::exec::guardian::Guardian;
 use crate::exec::procfs::Children;
 use crate::exec::registry::{Place, Registry};
 use crate::exec::spawn::{self, Leader};
+use crate::exec::terminal::{self, Loan};
 use crate::exec::tree::{Kin, Tree};
 use crate::exec::watch::{Cause, Watch};
 use crate::exec::{Cancel, Command, Ended, ExecError, Executor, SpawnError, Terminal};
@@ -126,6 +127,10 @@ impl OsExecutor {
         waker: &Arc<Waker>,
         observe: &mut dyn FnMut(Observed<'_>),
     ) -> Ended {
+        let owns_terminal = command.terminal == Terminal::Owned && terminal::is_ours();
+        if owns_terminal && self.helper.is_none() {
+            return Ended::NotStarted(SpawnError::NoHelper);
+        }
         self.guardian.get_or_init(|| self.start_guardian());
         let place = self.kin.registry.reserve();
         let launched = self.launch(command, &place);
@@ -137,6 +142,11 @@ impl OsExecutor {
                 return Ended::NotStarted(error);
             }
         };
+        let loan = if owns_terminal {
+            Loan::to(leader.pid())
+        } else {
+            None
+        };
         observe(Observed::Started(leader.pid().as_raw_pid().unsigned_abs()));
         let pipe = output
             .as_ref()
@@ -146,6 +156,9 @@ impl OsExecutor {
         let cause = Watch::new(command, cancel, waker, pidfd, output).run(&mut tree, observe);
         if self.kin.registry.is_alone(&place) {
             tree.kill_unclaimed();
+        }
+        if let (Some(loan), Some(helper)) = (loan, &self.helper) {
+            loan.take_back(helper);
         }
         self.kin.registry.dead(&place);
         let status = leader.try_reap();
