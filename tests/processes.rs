@@ -3,6 +3,8 @@
 //! Order comes from pipes and marker files, never from sleeping. `WATCHRUN_TEST_ROUNDS` sets how
 //! often the repeated tests repeat.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -421,6 +423,7 @@ fn helper_process() {
     let arguments: Vec<OsString> = arguments.collect();
     match arguments[0].to_str() {
         Some("host") => host(Path::new(&arguments[1])),
+        Some("adopter") => adopter(Path::new(&arguments[1])),
         Some("lender") => lender(Path::new(&arguments[1])),
         _ => watchrun::exec::guardian::main(&arguments, std::io::stdin()).unwrap(),
     }
@@ -443,6 +446,40 @@ fn host(dir: &Path) {
         &Cancel::new(),
         &mut |_| {},
     );
+}
+
+/// A process whose command leaves behind one that cannot be told from any other.
+fn adopter(dir: &Path) {
+    let options = Options {
+        orphans: Orphans::All,
+        ..options(Some(helper_words()))
+    };
+    let executor = OsExecutor::new(options).unwrap();
+    let line = "env -i setsid sh -c 'echo > gate; exec sleep 1000' >/dev/null 2>&1 & cat gate";
+    let ended = executor.run(
+        &command(dir, &["sh", "-c", line]),
+        &Cancel::new(),
+        &mut |_| {},
+    );
+    assert_exited(&ended, 0);
+    assert_eq!(marked_processes(dir), Vec::<i32>::new());
+    fs::write(dir.join("done"), "").unwrap();
+}
+
+#[test]
+fn an_orphan_without_any_mark_dies_with_the_last_command() {
+    let bench = Bench::new();
+    bench.gate("gate");
+    let words = helper_words();
+    let status = std::process::Command::new(&words[0])
+        .args(&words[1..])
+        .arg("adopter")
+        .arg(bench.dir.path())
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert!(bench.path("done").exists());
 }
 
 /// A process that lends its terminal to a command and notes what becomes of it.

@@ -1,5 +1,7 @@
 //! Real services and shared job tokens: readiness, restarts, stops, and never more jobs than tokens.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
@@ -231,7 +233,7 @@ fn a_service_that_cannot_start_says_so() {
         restart: RestartRule::Always,
     };
     let _service = Service::start(Arc::clone(&bench.executor), options, move |event| {
-        tx.send(event).unwrap()
+        tx.send(event).unwrap();
     })
     .unwrap();
     assert!(events_until(&rx, "notstarted")[0].contains("no-such-program"));
