@@ -546,6 +546,25 @@ fn the_guardian_kills_all_when_the_runner_is_killed() {
 }
 
 #[test]
+fn a_runner_in_a_command_dies_with_all_its_trees() {
+    for _ in 0..rounds(3) {
+        let bench = Bench::new();
+        bench.gate("gate");
+        let mut inner = bench.shell("");
+        inner.words = helper_words();
+        inner.words.extend(["host".into(), bench.dir.path().into()]);
+        let cancel = Cancel::new();
+        thread::scope(|scope| {
+            let outer = scope.spawn(|| bench.executor.run(&inner, &cancel, &mut |_| {}));
+            fs::read(bench.path("gate")).unwrap();
+            cancel.kill();
+            assert!(matches!(outer.join().unwrap(), Ended::Cancelled));
+        });
+        assert_eq!(marked_processes(bench.dir.path()), Vec::<i32>::new());
+    }
+}
+
+#[test]
 fn the_guardian_ends_with_its_executor() {
     let bench = Bench::new();
     let executor = OsExecutor::new(options(Some(helper_words()))).unwrap();
