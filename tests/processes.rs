@@ -3,6 +3,8 @@
 //! Order comes from pipes and marker files, never from sleeping. `WATCHRUN_TEST_ROUNDS` sets how
 //! often the repeated tests repeat.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -421,6 +423,8 @@ fn helper_process() {
     let arguments: Vec<OsString> = arguments.collect();
     match arguments[0].to_str() {
         Some("host") => host(Path::new(&arguments[1])),
+        Some("adopter") => adopter(Path::new(&arguments[1])),
+        Some("lender") => lender(Path::new(&arguments[1])),
         _ => watchrun::exec::guardian::main(&arguments, std::io::stdin()).unwrap(),
     }
 }
@@ -444,6 +448,83 @@ fn host(dir: &Path) {
     );
 }
 
+/// A process whose command leaves behind one that cannot be told from any other.
+fn adopter(dir: &Path) {
+    let options = Options {
+        orphans: Orphans::All,
+        ..options(Some(helper_words()))
+    };
+    let executor = OsExecutor::new(options).unwrap();
+    let line = "env -i setsid sh -c 'echo > gate; exec sleep 1000' >/dev/null 2>&1 & cat gate";
+    let ended = executor.run(
+        &command(dir, &["sh", "-c", line]),
+        &Cancel::new(),
+        &mut |_| {},
+    );
+    assert_exited(&ended, 0);
+    assert_eq!(marked_processes(dir), Vec::<i32>::new());
+    fs::write(dir.join("done"), "").unwrap();
+}
+
+#[test]
+fn an_orphan_without_any_mark_dies_with_the_last_command() {
+    let bench = Bench::new();
+    bench.gate("gate");
+    let words = helper_words();
+    let status = std::process::Command::new(&words[0])
+        .args(&words[1..])
+        .arg("adopter")
+        .arg(bench.dir.path())
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert!(bench.path("done").exists());
+}
+
+/// A process that lends its terminal to a command and notes what becomes of it.
+fn lender(dir: &Path) {
+    let executor = OsExecutor::new(options(Some(helper_words()))).unwrap();
+    let line = "read x < /dev/tty; stty -echo; sleep 1000 & echo got $x > out";
+    let mut command = command(dir, &["sh", "-c", line]);
+    command.terminal = Terminal::Owned;
+    let modes = || {
+        rustix::termios::tcgetattr(std::io::stdin())
+            .unwrap()
+            .local_modes
+    };
+    let before = modes();
+    let ended = executor.run(&command, &Cancel::new(), &mut |_| {});
+    let owner = rustix::termios::tcgetpgrp(std::io::stdin()).unwrap();
+    let is_back = owner == rustix::process::getpgrp() && modes() == before;
+    fs::write(dir.join("lent"), format!("{ended:?} {is_back}")).unwrap();
+}
+
+#[test]
+fn the_terminal_is_lent_and_taken_back() {
+    let bench = Bench::new();
+    let mut words: Vec<String> = helper_words()
+        .into_iter()
+        .map(|word| word.into_string().unwrap())
+        .collect();
+    words.extend(["lender".to_owned(), bench.dir.path().display().to_string()]);
+    // `script` runs it on a terminal of its own.
+    let mut script = std::process::Command::new("script")
+        .args(["-qec", &words.join(" "), "/dev/null"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(script.stdin.as_mut().unwrap(), b"hello\n").unwrap();
+    wait_for(|| {
+        bench.path("lent").exists() && fs::read(bench.path("lent")).unwrap().ends_with(b"e")
+    });
+    script.wait().unwrap();
+    let read = |name: &str| fs::read_to_string(bench.path(name)).unwrap();
+    assert_eq!(read("out"), "got hello\n");
+    assert_eq!(read("lent"), "Exited(Code(0)) true");
+}
+
 #[test]
 fn the_guardian_kills_all_when_the_runner_is_killed() {
     for _ in 0..rounds(3) {
@@ -461,6 +542,25 @@ fn the_guardian_kills_all_when_the_runner_is_killed() {
         host.kill().unwrap();
         host.wait().unwrap();
         wait_for(|| marked_processes(bench.dir.path()).is_empty());
+    }
+}
+
+#[test]
+fn a_runner_in_a_command_dies_with_all_its_trees() {
+    for _ in 0..rounds(3) {
+        let bench = Bench::new();
+        bench.gate("gate");
+        let mut inner = bench.shell("");
+        inner.words = helper_words();
+        inner.words.extend(["host".into(), bench.dir.path().into()]);
+        let cancel = Cancel::new();
+        thread::scope(|scope| {
+            let outer = scope.spawn(|| bench.executor.run(&inner, &cancel, &mut |_| {}));
+            fs::read(bench.path("gate")).unwrap();
+            cancel.kill();
+            assert!(matches!(outer.join().unwrap(), Ended::Cancelled));
+        });
+        assert_eq!(marked_processes(bench.dir.path()), Vec::<i32>::new());
     }
 }
 

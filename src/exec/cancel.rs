@@ -3,8 +3,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 /// Stops the commands that run under it. Clones are one and the same.
 ///
@@ -69,6 +70,20 @@ impl Cancel {
             run.signals.push(signal);
             run.waker.wake();
         }
+    }
+
+    /// Waits for `time`, or less if it is set. Whether it is.
+    pub(super) fn wait(&self, time: Duration) -> bool {
+        let Ok(waker) = Waker::new().map(Arc::new) else {
+            return self.is_cancelled();
+        };
+        if self.attach(&waker) {
+            let mut fds = [PollFd::new(&*waker, PollFlags::IN)];
+            let time = Timespec::try_from(time).ok();
+            let _interrupted = poll(&mut fds, time.as_ref());
+            self.detach(&waker);
+        }
+        self.is_cancelled()
     }
 
     pub(super) fn level(&self) -> Level {

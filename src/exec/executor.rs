@@ -18,6 +18,7 @@ use crate::exec::guardian::Guardian;
 use crate::exec::procfs::Children;
 use crate::exec::registry::{Place, Registry};
 use crate::exec::spawn::{self, Leader};
+use crate::exec::terminal::{self, Loan};
 use crate::exec::tree::{Kin, Tree};
 use crate::exec::watch::{Cause, Watch};
 use crate::exec::{Cancel, Command, Ended, ExecError, Executor, SpawnError, Terminal};
@@ -126,15 +127,25 @@ impl OsExecutor {
         waker: &Arc<Waker>,
         observe: &mut dyn FnMut(Observed<'_>),
     ) -> Ended {
+        let owns_terminal = command.terminal == Terminal::Owned && terminal::is_ours();
+        if owns_terminal && self.helper.is_none() {
+            return Ended::NotStarted(SpawnError::NoHelper);
+        }
         self.guardian.get_or_init(|| self.start_guardian());
         let place = self.kin.registry.reserve();
         let launched = self.launch(command, &place);
         let (leader, pidfd, output) = match launched {
             Ok(launched) => launched,
             Err(error) => {
+                self.kin.registry.dead(&place);
                 self.kin.registry.ended(&place);
                 return Ended::NotStarted(error);
             }
+        };
+        let loan = if owns_terminal {
+            Loan::to(leader.pid())
+        } else {
+            None
         };
         observe(Observed::Started(leader.pid().as_raw_pid().unsigned_abs()));
         let pipe = output
@@ -146,8 +157,12 @@ impl OsExecutor {
         if self.kin.registry.is_alone(&place) {
             tree.kill_unclaimed();
         }
-        self.kin.registry.ended(&place);
+        if let (Some(loan), Some(helper)) = (loan, &self.helper) {
+            loan.take_back(helper);
+        }
+        self.kin.registry.dead(&place);
         let status = leader.try_reap();
+        self.kin.registry.ended(&place);
         match (cause, status) {
             (Cause::TimedOut, _) => Ended::TimedOut,
             (Cause::Exited, Some(status)) => Ended::Exited(status),

@@ -10,7 +10,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use rustix::process::{
 use crate::exec::procfs::{self, Mark, Stat};
 use crate::exec::registry::Registry;
 use crate::exec::spawn::{self, Leader};
+use crate::exec::terminal;
 
 /// How many looks in a row must find nothing before the guardian rests.
 const EMPTY_LOOKS: usize = 3;
@@ -40,6 +41,9 @@ pub enum HelperError {
     /// Waiting for the end of the executor's process failed.
     #[error("cannot watch over the runner")]
     Watch(#[source] io::Error),
+    /// Giving the terminal back failed.
+    #[error("cannot give the terminal back")]
+    Terminal(#[source] io::Error),
 }
 
 /// The helper process of an [`OsExecutor`](crate::exec::OsExecutor): what a program must call when
@@ -50,7 +54,7 @@ pub enum HelperError {
 ///
 /// # Errors
 /// [`HelperError`], when the arguments are not an executor's or waiting fails.
-pub fn main(arguments: &[OsString], input: impl Read) -> Result<(), HelperError> {
+pub fn main(arguments: &[OsString], input: impl Read + AsFd) -> Result<(), HelperError> {
     let texts: Vec<&str> = arguments
         .iter()
         .filter_map(|argument| argument.to_str())
@@ -67,6 +71,11 @@ pub fn main(arguments: &[OsString], input: impl Read) -> Result<(), HelperError>
                 },
                 input,
             )
+        }
+        [terminal::TAKE_BACK, group] if arguments.len() == 2 => {
+            let group: i32 = group.parse().map_err(|_| HelperError::Arguments)?;
+            let group = Pid::from_raw(group.max(0)).ok_or(HelperError::Arguments)?;
+            terminal::give(input.as_fd(), group).map_err(HelperError::Terminal)
         }
         _ => Err(HelperError::Arguments),
     }

@@ -115,7 +115,7 @@ mod tests {
             let mut found = Vec::new();
             for piece in text.as_bytes().chunks(size) {
                 splitter.push(piece, |line| {
-                    found.push(String::from_utf8(line.to_vec()).unwrap())
+                    found.push(String::from_utf8(line.to_vec()).unwrap());
                 });
             }
             let left = splitter

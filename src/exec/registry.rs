@@ -108,15 +108,16 @@ impl Registry {
         others.all(|(_, slot)| *slot == Slot::Free)
     }
 
-    /// Gives a place back. To be called before the leader is reaped: the guardian must not find
-    /// a number in the table that may have become another process's.
+    /// Takes the leader out of the table. To be called before it is reaped: the guardian must not
+    /// find a number there that may have become another process's.
+    pub(super) fn dead(&self, place: &Place) {
+        self.write(place, 0);
+    }
+
+    /// Gives a place back. To be called after the leader is reaped: as long as it is a zombie,
+    /// the others must not take it for an orphan and reap it themselves.
     pub(super) fn ended(&self, place: &Place) {
-        let mut state = self.lock();
-        let was_alive = matches!(state.slots[place.index], Slot::Alive(_));
-        if was_alive {
-            self.write(place, 0);
-        }
-        state.slots[place.index] = Slot::Free;
+        self.lock().slots[place.index] = Slot::Free;
     }
 
     pub(super) fn knows(&self, pid: Pid) -> Known {
@@ -198,6 +199,7 @@ mod tests {
         let places = [registry.reserve(), registry.reserve()];
         registry.started(&places[0], pid(258));
         registry.started(&places[1], pid(9));
+        registry.dead(&places[1]);
         registry.ended(&places[1]);
         let mut table = Vec::new();
         registry

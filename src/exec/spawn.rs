@@ -158,8 +158,8 @@ fn find(name: &OsStr, command: &Command, inherited: &OsStr) -> Result<PathBuf, S
     let own = command.env.iter().rev().find(|(name, _)| name == "PATH");
     let path = own.map_or(inherited, |(_, value)| value);
     let mut unusable = None;
-    for dir in std::env::split_paths(path) {
-        let file = command.dir.join(dir).join(name);
+    for dir in path.as_bytes().split(|byte| *byte == b':') {
+        let file = command.dir.join(OsStr::from_bytes(dir)).join(name);
         match access(&file, Access::EXEC_OK) {
             Ok(()) if file.is_file() => return Ok(file),
             Err(Errno::ACCESS) if file.is_file() => unusable = unusable.or(Some(file)),

@@ -138,6 +138,9 @@ impl Read for SpoolReader<'_> {
     }
 }
 
+/// Numbers the files of this process that had a name for a moment.
+static FILES: AtomicU64 = AtomicU64::new(0);
+
 /// A file in `dir` that has no name and ends with its descriptor.
 fn unnamed_file(dir: &Path) -> io::Result<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
@@ -145,7 +148,6 @@ fn unnamed_file(dir: &Path) -> io::Result<File> {
         return Ok(file.into());
     }
     // Not every file system can make a file without a name.
-    static FILES: AtomicU64 = AtomicU64::new(0);
     let number = FILES.fetch_add(1, Ordering::Relaxed);
     let path = dir.join(format!(".output-{}-{number}", rustix::process::getpid()));
     let file = OpenOptions::new()

@@ -39,6 +39,8 @@ pub(super) struct Tree<'a> {
     id: &'a str,
     pipe: Option<u64>,
     members: Vec<Member>,
+    /// Other groups, with their sessions, that a process with the tree's mark is in.
+    groups: Vec<(i32, i32)>,
     /// Descendants outside the group that were asked to end before they were our children.
     asked: Vec<Pid>,
     /// Members that may not be killed: they run as another user.
@@ -65,6 +67,7 @@ impl<'a> Tree<'a> {
             id,
             pipe,
             members: Vec::new(),
+            groups: Vec::new(),
             asked: Vec::new(),
             unreachable: Vec::new(),
         }
@@ -86,7 +89,18 @@ impl<'a> Tree<'a> {
     fn look(&mut self) {
         let children = self.kin.children.read();
         self.members.retain(|member| children.contains(&member.pid));
-        for pid in children {
+        loop {
+            let groups = self.groups.len();
+            self.admit(&children);
+            // A process without a mark may be in the group of one that has only now been found.
+            if self.groups.len() == groups {
+                return;
+            }
+        }
+    }
+
+    fn admit(&mut self, children: &[Pid]) {
+        for &pid in children {
             let known = pid == self.leader || self.unreachable.contains(&pid);
             if known || self.members.iter().any(|member| member.pid == pid) {
                 continue;
@@ -188,10 +202,14 @@ impl<'a> Tree<'a> {
     }
 
     /// Whether our child `pid` belongs to the tree, and if so whether it is in its group.
-    fn belongs(&self, pid: Pid) -> Option<bool> {
+    fn belongs(&mut self, pid: Pid) -> Option<bool> {
         let stat = Stat::of(pid)?;
+        let group = (stat.group, stat.session);
         if stat.group == self.leader.as_raw_pid() {
             return Some(true);
+        }
+        if self.groups.contains(&group) {
+            return Some(false);
         }
         if stat.is_zombie {
             // Its environment is gone with its memory. Nobody else will ever reap it.
@@ -204,7 +222,12 @@ impl<'a> Tree<'a> {
                 .is_some_and(|inode| procfs::holds_pipe(pid, inode))
         };
         match mark {
-            Mark::Own => Some(false),
+            Mark::Own => {
+                if stat.group != getpgrp().as_raw_pid() {
+                    self.groups.push(group);
+                }
+                Some(false)
+            }
             Mark::Other => None,
             Mark::None | Mark::Empty => holds_pipe().then_some(false),
         }
