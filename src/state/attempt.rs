@@ -190,7 +190,7 @@ impl Engine<'_> {
             self.store.forget(&examined.key);
             return Ok(None);
         };
-        let Some((made, written)) = self.put_back(examined, task, &result)? else {
+        let Some((made, written)) = self.put_back(examined, subject, &result)? else {
             return Ok(None);
         };
         let now_ns = self.contents.hash_time().0.map_or(0, |time| time.ns);
@@ -203,9 +203,10 @@ impl Engine<'_> {
     fn put_back(
         &self,
         examined: &Examined,
-        task: &Task,
+        subject: &Subject<'_>,
         result: &StoredResult,
     ) -> Result<Option<(Made, usize)>, StateError> {
+        let task = subject.task;
         let restorer = Restorer {
             disk: self.disk,
             root: &self.root,
@@ -213,6 +214,7 @@ impl Engine<'_> {
             contents: &self.contents,
             warnings: &self.warnings,
             stage: self.stage(),
+            produced: subject.produced,
         };
         let moved = examined.moved_before();
         let ended = restorer.run(result, &task.outputs, || {

@@ -18,8 +18,12 @@ pub(super) fn definitions(old: &Definition, now: &Definition) -> Vec<Reason> {
         outputs,
         tools,
         deps,
+        platform,
     } = old;
     let mut reasons = Vec::new();
+    if *platform != now.platform {
+        reasons.push(Reason::Platform);
+    }
     if *arguments != now.arguments {
         let sorted = |words: &[String]| {
             let mut words = words.to_vec();
@@ -163,7 +167,7 @@ fn differing<'a, K: Ord, V: PartialEq>(
 fn env_change(old: Option<&Value>, new: Option<&Value>) -> EnvChange {
     match (old, new) {
         (_, None) => EnvChange::Unset,
-        (None, Some(Value::Empty)) | (Some(_), Some(Value::Empty)) => EnvChange::Emptied,
+        (_, Some(Value::Empty)) => EnvChange::Emptied,
         (None, Some(Value::Text(_))) => EnvChange::Set,
         (Some(_), Some(Value::Text(_))) => EnvChange::Changed,
     }

@@ -4,6 +4,7 @@
 //! digests alone: they may be secrets.
 
 use std::collections::BTreeMap;
+use std::env::consts::{ARCH, OS};
 use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,8 @@ pub(super) struct Definition {
     pub(super) outputs: Vec<String>,
     pub(super) tools: BTreeMap<String, Digest>,
     pub(super) deps: BTreeMap<String, Digest>,
+    /// Operating system and processor: a root may be shared between machines.
+    pub(super) platform: (String, String),
 }
 
 /// The value of a variable, as far as it may be remembered.
@@ -62,6 +65,7 @@ impl Definition {
                 .iter()
                 .map(|(name, product)| (name.as_str().to_owned(), *product))
                 .collect(),
+            platform: (OS.to_owned(), ARCH.to_owned()),
         }
     }
 

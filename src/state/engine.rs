@@ -11,6 +11,7 @@ use crate::task_id::TaskName;
 
 use super::contents::Contents;
 use super::gc::{self, Collected};
+use super::outputs;
 use super::record::{Records, file_stem};
 use super::runlog::{RunLog, RunStats};
 use super::store::Store;
@@ -131,19 +132,22 @@ impl<'d> Engine<'d> {
     /// The task has to be examined once more after a wait: the other one may have done the work.
     /// `None` when locking is not possible; the task may run all the same.
     pub fn lock(&self, task: &TaskName, on_wait: &mut dyn FnMut()) -> Option<DiskLock> {
-        match self.try_lock(task)? {
+        match self.try_lock(task) {
             Locked::Held(lock) => Some(lock),
+            Locked::Impossible => None,
             Locked::Busy => {
                 on_wait();
-                self.lock_file(task, LockWait::Block)?
+                match self.lock_file(task, LockWait::Block) {
+                    Locked::Held(lock) => Some(lock),
+                    Locked::Busy | Locked::Impossible => None,
+                }
             }
         }
     }
 
     /// As [`Self::lock`], without waiting.
-    pub fn try_lock(&self, task: &TaskName) -> Option<Locked> {
-        let lock = self.lock_file(task, LockWait::Try)?;
-        Some(lock.map_or(Locked::Busy, Locked::Held))
+    pub fn try_lock(&self, task: &TaskName) -> Locked {
+        self.lock_file(task, LockWait::Try)
     }
 
     /// How long each task that ever succeeded here takes as a rule, ordered by name.
@@ -217,6 +221,14 @@ impl<'d> Engine<'d> {
         self.disk.make_dir(&self.dir.join("tasks"))
     }
 
+    /// Forgets what is known of one task but its results in the store: it is stale then.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn clean_state_of(&self, task: &TaskName) -> Result<(), DiskError> {
+        self.records.forget(task)
+    }
+
     /// Removes every result from the store.
     ///
     /// # Errors
@@ -226,6 +238,25 @@ impl<'d> Engine<'d> {
             self.disk.remove(&self.store.dir().join(name))?;
         }
         Ok(())
+    }
+
+    /// Removes what the last success of `task` made and the directories that leaves empty; how
+    /// many files. The task is stale then. Nothing else is touched, whatever its patterns match.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn clean_outputs(&self, task: &TaskName) -> Result<usize, DiskError> {
+        let success = self.records.success(task, &self.warnings);
+        let outputs = success.map(|success| success.outputs).unwrap_or_default();
+        let mut removed = 0;
+        for output in &outputs {
+            let path = &output.file.path;
+            if outputs::behind_link(self.disk, &self.root, path).is_none() {
+                outputs::remove(self.disk, &self.root, path, |_| false)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 
     pub(super) fn may_write(&self) -> bool {
@@ -259,13 +290,19 @@ impl<'d> Engine<'d> {
             .join(format!("{}-restore-{n}", self.session))
     }
 
-    fn lock_file(&self, task: &TaskName, wait: LockWait) -> Option<Option<DiskLock>> {
+    fn lock_file(&self, task: &TaskName, wait: LockWait) -> Locked {
         if !self.may_write() {
-            return None;
+            return Locked::Impossible;
         }
         let path = self.dir.join("lock").join(file_stem(task));
-        let locked = self.disk.lock(&path, wait);
-        locked.map_err(|error| self.note(Err(error))).ok()
+        match self.disk.lock(&path, wait) {
+            Ok(Some(lock)) => Locked::Held(lock),
+            Ok(None) => Locked::Busy,
+            Err(error) => {
+                self.note(Err(error));
+                Locked::Impossible
+            }
+        }
     }
 
     fn run_log(&self) -> &Mutex<RunLog> {
@@ -288,6 +325,9 @@ pub enum Locked {
     Held(DiskLock),
     /// Somebody else holds it.
     Busy,
+    /// Nothing can be locked here: the state is read-only, or the file system cannot. The task
+    /// may run all the same.
+    Impossible,
 }
 
 fn make_dirs(disk: &dyn Disk, top: &Path, dir: &Path) -> Result<(), DiskError> {

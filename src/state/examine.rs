@@ -238,7 +238,7 @@ impl Engine<'_> {
             reasons.push(Reason::Input(change));
         }
         if reasons.is_empty() {
-            // Another platform, or another version of the key.
+            // The same by every field, and another key: made by another version.
             reasons.push(Reason::Unknown);
         }
         reasons

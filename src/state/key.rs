@@ -26,8 +26,8 @@ const PARALLEL_FILES: usize = 2048;
 pub(super) fn key(subject: &Subject<'_>, definition: &Definition, inputs: &[InputFile]) -> Digest {
     let platform = Some(Platform {
         properties: vec![
-            property("Arch", std::env::consts::ARCH),
-            property("OSFamily", std::env::consts::OS),
+            property("Arch", &definition.platform.1),
+            property("OSFamily", &definition.platform.0),
         ],
     });
     let variable = |(name, value)| EnvironmentVariable { name, value };

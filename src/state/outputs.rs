@@ -229,6 +229,24 @@ pub(super) fn behind_link(disk: &dyn Disk, root: &Root, path: &RelPath) -> Optio
         .last()
 }
 
+/// Removes an output and the directories that leaves empty, up to one that `is_needed`.
+pub(super) fn remove(
+    disk: &dyn Disk,
+    root: &Root,
+    path: &RelPath,
+    is_needed: impl Fn(&RelPath) -> bool,
+) -> Result<(), DiskError> {
+    disk.remove(&root.join(path))?;
+    for dir in path.ancestors() {
+        let Some(dir) = dir.as_rel_path() else { break };
+        // One that is gone or cannot be removed is as good as one that is not empty.
+        if is_needed(dir) || !disk.remove_empty_dir(&root.join(dir)).unwrap_or(false) {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// The engine's own directory and git's are nobody's output.
 pub(super) fn is_reserved(path: &RelPath) -> bool {
     let first = Path::new(".watchrun");

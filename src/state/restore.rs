@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::change::FileType;
 use crate::disk::{Disk, DiskError, FileStat};
 use crate::path::{RelDir, RelPath, Root};
-use crate::pattern::PatternSet;
+use crate::pattern::{PatternIndex, PatternSet};
 
 use super::contents::Contents;
 use super::input::Content;
@@ -53,6 +53,8 @@ pub(super) struct Restorer<'a> {
     pub(super) warnings: &'a Warnings,
     /// A new directory on the root's file system, for what is not in place yet.
     pub(super) stage: PathBuf,
+    /// The outputs of all tasks: what others may produce too is not removed.
+    pub(super) produced: &'a PatternIndex,
 }
 
 /// Checks that `result` writes only where `declared` allows it.
@@ -108,7 +110,7 @@ impl Restorer<'_> {
             .map(|(path, _)| path);
         let extra: Vec<&RelPath> = present
             .chain(&found.strange)
-            .filter(|path| !keep.contains(path))
+            .filter(|path| !keep.contains(path) && self.produced.matching(path).len() < 2)
             .collect();
         if wrong.is_empty() && extra.is_empty() {
             return Ok(Ended::Done { written: 0 });
@@ -122,7 +124,7 @@ impl Restorer<'_> {
             }
             before_writing()?;
             for path in extra {
-                self.remove_extra(path, &keep)?;
+                outputs::remove(self.disk, self.root, path, |dir| keep.contains(dir))?;
             }
             self.put_in_place(&wrong)?;
             Ok(Ended::Done {
@@ -234,24 +236,6 @@ impl Restorer<'_> {
                     }
                     self.disk.rename(&self.stage.join(n.to_string()), &place)?;
                 }
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes an output that the result does not have, and the directories it leaves empty.
-    fn remove_extra(&self, path: &RelPath, keep: &BTreeSet<&RelPath>) -> Result<(), DiskError> {
-        self.disk.remove(&self.root.join(path))?;
-        for dir in path.ancestors() {
-            let Some(dir) = dir.as_rel_path() else { break };
-            let is_needed = keep.contains(dir);
-            if is_needed
-                || !self
-                    .disk
-                    .remove_empty_dir(&self.root.join(dir))
-                    .unwrap_or(false)
-            {
-                break;
             }
         }
         Ok(())

@@ -18,8 +18,8 @@ fn session(world: &World, restores: bool) -> bool {
         return true;
     }
     if restores {
-        let restored = world.subject(|subject| engine.restore(&examined, subject));
-        if matches!(restored, Ok(Some(_))) {
+        let end = world.subject(|subject| engine.restore(&examined, subject));
+        if matches!(end, Ok(Some(_))) {
             engine.save();
             return true;
         }

@@ -193,7 +193,7 @@ impl World {
 
     /// Runs the command whatever the verdict, with a new engine.
     pub(crate) fn build(&self) -> Finished {
-        self.build_with(|world| world.command())
+        self.build_with(Self::command)
     }
 
     pub(crate) fn build_with(&self, command: impl FnOnce(&Self)) -> Finished {
