@@ -13,6 +13,7 @@ use crate::digest::Digest;
 use crate::path::RelDir;
 use crate::watchfile::task::{Invocation, Task};
 
+use super::frame;
 use super::subject::Subject;
 
 /// A task's resolved command and surroundings, in canonical order.
@@ -71,8 +72,7 @@ impl Definition {
 
     /// Identity for a quick comparison with the last success.
     pub(super) fn digest(&self) -> Digest {
-        let bytes = postcard::to_stdvec(self).expect("plain data is always serialisable");
-        Digest::of(&bytes)
+        frame::digest_of(self)
     }
 }
 

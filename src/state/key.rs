@@ -184,3 +184,132 @@ fn add_leaf(directory: &mut Directory, name: &[u8], content: &Content) {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use crate::disk::FileStat;
+
+    use super::*;
+
+    fn input(path: &str, content: &str) -> InputFile {
+        InputFile {
+            path: RelPath::new(path.as_bytes()).unwrap(),
+            stat: FileStat {
+                dev: 1,
+                ino: 1,
+                size: 1,
+                mtime_ns: 1,
+                ctime_ns: 1,
+                mode: 0o100_644,
+            },
+            content: Content::File {
+                digest: Digest::of(content.as_bytes()),
+                size: content.len() as u64,
+                executable: false,
+            },
+        }
+    }
+
+    fn root_of(files: &BTreeSet<(String, String)>) -> Digest {
+        let mut inputs: Vec<_> = files
+            .iter()
+            .map(|(path, content)| input(path, content))
+            .collect();
+        inputs.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        digest_of(&directory(&inputs, 0)).0
+    }
+
+    /// What is in a tree, read back from its messages.
+    fn flatten(inputs: &[InputFile], skip: usize, found: &mut Vec<Vec<u8>>) {
+        let tree = directory(inputs, skip);
+        let sorted = |names: &[&Vec<u8>]| names.is_sorted();
+        assert!(sorted(
+            &tree.files.iter().map(|file| &file.name).collect::<Vec<_>>()
+        ));
+        assert!(sorted(
+            &tree
+                .directories
+                .iter()
+                .map(|dir| &dir.name)
+                .collect::<Vec<_>>()
+        ));
+        for file in &tree.files {
+            assert!(!file.name.contains(&b'/'));
+            found.push(file.name.clone());
+        }
+        for dir in &tree.directories {
+            let prefix = [&inputs[0].path.as_bytes()[..skip], &dir.name, b"/"].concat();
+            let inside: Vec<_> = inputs
+                .iter()
+                .filter(|input| input.path.as_bytes().starts_with(&prefix))
+                .cloned()
+                .collect();
+            assert!(!inside.is_empty());
+            flatten(&inside, prefix.len(), found);
+        }
+    }
+
+    proptest! {
+        /// Different sets of files have different trees, and a set has one, whatever the names.
+        #[test]
+        fn a_tree_stands_for_one_set_of_files(
+            one in prop::collection::btree_set(("[ab.-]{1,2}(/[ab.-]{1,2}){0,2}x", "[xy]{0,2}"), 0..8),
+            two in prop::collection::btree_set(("[ab.-]{1,2}(/[ab.-]{1,2}){0,2}x", "[xy]{0,2}"), 0..8),
+        ) {
+            let distinct = |files: &BTreeSet<(String, String)>| {
+                let mut seen = BTreeSet::new();
+                files
+                    .iter()
+                    .filter(|(path, _)| {
+                        let path = RelPath::new(path.as_bytes());
+                        path.is_some_and(|path| seen.insert(path))
+                    })
+                    .map(|(path, content)| {
+                        (RelPath::new(path.as_bytes()).unwrap().to_string(), content.clone())
+                    })
+                    .collect::<BTreeSet<_>>()
+            };
+            let (one, two) = (distinct(&one), distinct(&two));
+            prop_assert_eq!(one == two, root_of(&one) == root_of(&two));
+        }
+
+        /// Every file is in the tree once, also where `-` and `.` sort before `/`.
+        #[test]
+        fn every_file_is_in_the_tree_once(
+            paths in prop::collection::btree_set("[ab]{1,2}[.-]?[ab]?(/[ab]{1,2}){0,2}f", 1..12),
+        ) {
+            let inputs: Vec<_> = paths.iter().map(|path| input(path, "")).collect();
+            let mut inputs = inputs;
+            inputs.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+            let mut found = Vec::new();
+            flatten(&inputs, 0, &mut found);
+            prop_assert_eq!(found.len(), inputs.len());
+        }
+    }
+
+    #[test]
+    fn the_order_of_dependencies_is_not_part_of_a_group() {
+        let dep = |name: &str| (TaskName::new(name), Digest::of(name.as_bytes()));
+        assert_eq!(
+            group_product(&[dep("a"), dep("b")]),
+            group_product(&[dep("b"), dep("a")])
+        );
+        assert_ne!(group_product(&[dep("a")]), group_product(&[dep("b")]));
+    }
+
+    #[test]
+    fn output_paths_are_relative_to_the_working_directory() {
+        let from = |path: &str, dir: &str| {
+            let dir = RelDir::new(dir.as_bytes()).unwrap();
+            String::from_utf8(relative(path.as_bytes(), &dir)).unwrap()
+        };
+        assert_eq!(from("a/b/c", "a/b"), "c");
+        assert_eq!(from("a/c", "a/b"), "../c");
+        assert_eq!(from("a", "."), "a");
+        assert_eq!(from("", "a"), "..");
+    }
+}

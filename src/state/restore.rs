@@ -241,3 +241,96 @@ impl Restorer<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::digest::Digest;
+    use crate::pattern::Pattern;
+    use crate::state::frame::{self, Kind};
+
+    use super::*;
+
+    fn file(path: &str) -> StoredOutput {
+        StoredOutput {
+            path: RelPath::new(path.as_bytes()).unwrap(),
+            content: Content::File {
+                digest: Digest::of(b""),
+                size: 0,
+                executable: false,
+            },
+            mode: 0o644,
+        }
+    }
+
+    fn link(path: &str, target: &str) -> StoredOutput {
+        StoredOutput {
+            content: Content::Link {
+                target: target.as_bytes().into(),
+            },
+            ..file(path)
+        }
+    }
+
+    #[track_caller]
+    fn check(outputs: Vec<StoredOutput>, expected: Option<&str>) {
+        let out = ["out/**", ".watchrun/**", ".git/**"]
+            .map(|text| Pattern::parse(text, &RelDir::ROOT).unwrap());
+        let result = StoredResult {
+            outputs,
+            log: Digest::of(b""),
+            duration_ms: 0,
+        };
+        let refusal = admit(&result, &PatternSet::new(out.to_vec())).err();
+        assert_eq!(
+            refusal.map(|refusal| refusal.to_string()).as_deref(),
+            expected
+        );
+    }
+
+    #[test]
+    fn only_declared_outputs_are_admitted() {
+        check(vec![file("out/a"), file("out/b/c")], None);
+        check(
+            vec![file("src/a")],
+            Some("`src/a` is not one of the task's outputs"),
+        );
+        for reserved in [".watchrun/v1/index", ".git/hooks/pre-commit"] {
+            let refusal = format!("`{reserved}` is not one of the task's outputs");
+            check(vec![file(reserved)], Some(&refusal));
+        }
+    }
+
+    #[test]
+    fn nothing_is_admitted_below_a_link_or_file() {
+        check(
+            vec![link("out/d", "x"), file("out/d/passwd")],
+            Some("`out/d/passwd` lies below a file or link"),
+        );
+        check(
+            vec![file("out/d"), file("out/d/e/f")],
+            Some("`out/d/e/f` lies below a file or link"),
+        );
+    }
+
+    #[test]
+    fn links_stay_in_the_root() {
+        check(
+            vec![link("out/l", "../src/a"), link("out/d/l", "../..")],
+            None,
+        );
+        for target in ["/etc/passwd", "../../x", "a/../../../x"] {
+            check(
+                vec![link("out/l", target)],
+                Some("the link `out/l` leads out of the root"),
+            );
+        }
+    }
+
+    #[test]
+    fn a_stored_path_that_climbs_cannot_be_read_at_all() {
+        for path in ["../x", "/etc/x", "a/../../x", ""] {
+            let bytes = frame::encode(Kind::Result, &path.as_bytes());
+            assert!(frame::decode::<RelPath>(Kind::Result, &bytes).is_err());
+        }
+    }
+}
