@@ -20,7 +20,8 @@ use watchrun::files::{FileEntry, FileList};
 use watchrun::path::{RelDir, RelPath, Root};
 use watchrun::pattern::{Pattern, PatternIndex, PatternSet};
 use watchrun::state::{
-    Access, Demand, Engine, EngineOptions, Finished, Ran, Start, StoreUse, Subject, Verdict,
+    Access, Changed, Demand, Engine, EngineOptions, Finished, Ran, Start, StoreUse, Subject,
+    Verdict,
 };
 use watchrun::task_id::TaskName;
 use watchrun::watchfile::task::{
@@ -195,6 +196,7 @@ fn subject<'a>(task: &'a Task, list: &'a FileList, produced: &'a PatternIndex) -
         deps: &[],
         environment: &[],
         tools: &[],
+        changed: Changed::Unknown,
         demand: Demand::IfStale,
     }
 }

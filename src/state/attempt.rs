@@ -195,7 +195,9 @@ impl Engine<'_> {
         };
         let now_ns = self.contents.hash_time().0.map_or(0, |time| time.ns);
         self.store.touch(&examined.key, &result, now_ns);
-        let quick = inputs.is_trusted().then(|| quick::digest(&inputs.files));
+        let files: Vec<_> = inputs.files().collect();
+        let is_trusted = inputs.untrusted().is_empty();
+        let quick = is_trusted.then(|| quick::digest(&files));
         self.record(examined, &made, quick);
         Ok(Some(Restored { made, log, written }))
     }
@@ -302,7 +304,11 @@ impl Engine<'_> {
     }
 
     fn record(&self, examined: &Examined, made: &Made, quick: Option<Digest>) {
-        let files = examined.inputs().iter();
+        if let Some(tree) = &examined.inputs {
+            self.live
+                .put_success(&examined.task, examined.key, tree.clone());
+        }
+        let files = examined.inputs().into_iter();
         let inputs = Inputs {
             key: examined.key,
             definition: examined.definition.clone(),

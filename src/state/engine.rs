@@ -11,6 +11,7 @@ use crate::task_id::TaskName;
 
 use super::contents::Contents;
 use super::gc::{self, Collected};
+use super::live::Live;
 use super::outputs;
 use super::record::{Records, file_stem};
 use super::runlog::{RunLog, RunStats};
@@ -60,6 +61,7 @@ pub struct Engine<'d> {
     pub(super) contents: Contents<'d>,
     pub(super) store: Store<'d>,
     pub(super) warnings: Warnings,
+    pub(super) live: Live,
     dir: PathBuf,
     session: String,
     stages: AtomicU64,
@@ -107,6 +109,7 @@ impl<'d> Engine<'d> {
             contents: Contents::new(disk, root, dir.join("index"), clock_path),
             store: Store::new(disk, &cache_dir, session.clone()),
             warnings,
+            live: Live::default(),
             dir,
             session,
             stages: AtomicU64::new(0),

@@ -28,7 +28,7 @@ impl Statted for &crate::files::FileEntry {
     }
 }
 
-impl Statted for super::input::InputFile {
+impl Statted for &super::input::InputFile {
     fn path(&self) -> &RelPath {
         &self.path
     }

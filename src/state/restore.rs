@@ -160,16 +160,15 @@ impl Restorer<'_> {
         let paths: Vec<_> = candidates
             .filter_map(|output| Some((&output.path, stat_of(&output.path)?)))
             .collect();
-        let snapshot = self.contents.read(paths.into_iter(), self.warnings)?;
+        let read = self.contents.read(paths.into_iter(), self.warnings)?;
         let is_right = |output: &StoredOutput| match &output.content {
             Content::EmptyDir => found
                 .empty_dirs
                 .iter()
                 .any(|(path, _)| *path == output.path),
-            content => snapshot
-                .files
-                .binary_search_by(|file| file.path.cmp(&output.path))
-                .is_ok_and(|at| snapshot.files[at].content == *content),
+            content => read
+                .binary_search_by(|leaf| leaf.file.path.cmp(&output.path))
+                .is_ok_and(|at| read[at].file.content == *content),
         };
         Ok(result
             .outputs

@@ -10,7 +10,8 @@ use watchrun::files::FileList;
 use watchrun::path::Root;
 use watchrun::pattern::PatternIndex;
 use watchrun::state::{
-    Access, Demand, Engine, EngineOptions, Finished, Restored, Start, StoreUse, Subject, Verdict,
+    Access, Changed, Demand, Engine, EngineOptions, Finished, Restored, Start, StoreUse, Subject,
+    Verdict,
 };
 use watchrun::watchfile::task::Task;
 
@@ -66,6 +67,7 @@ impl Project {
             deps: &[],
             environment: &[],
             tools: &[],
+            changed: Changed::Unknown,
             demand: Demand::IfStale,
         })
     }

@@ -13,8 +13,8 @@ use watchrun::outcome::ExitStatus;
 use watchrun::path::{RelDir, RelPath, Root};
 use watchrun::pattern::{Pattern, PatternIndex, PatternSet};
 use watchrun::state::{
-    Access, Demand, Engine, EngineOptions, Examined, Finished, Ran, Restored, Start, StoreUse,
-    Subject, ToolProbe, Verdict,
+    Access, Changed, Demand, Engine, EngineOptions, Examined, Finished, Ran, Restored, Start,
+    StoreUse, Subject, ToolProbe, Verdict,
 };
 use watchrun::task_id::TaskName;
 use watchrun::watchfile::task::{
@@ -161,6 +161,7 @@ impl World {
             deps: &self.deps,
             environment: &self.env,
             tools: &self.tools,
+            changed: Changed::Unknown,
             demand: self.demand,
         })
     }
