@@ -68,8 +68,8 @@ pub struct Made {
 pub struct Restored {
     /// What it left behind.
     pub made: Made,
-    /// What the command printed when it ran, stdout and stderr in the order written.
-    pub log: Vec<u8>,
+    /// Of what the command printed when it ran, see [`Engine::open_log`].
+    pub log: Digest,
     /// How many outputs had to be written; the others were right already.
     pub written: usize,
 }
@@ -186,10 +186,10 @@ impl Engine<'_> {
                 .refuse(&examined.key, &refusal.to_string(), &self.warnings);
             return Ok(None);
         }
-        let Some(log) = self.store.read(&result.log, &self.warnings) else {
+        if !self.store.verify(&result.log, &self.warnings) {
             self.store.forget(&examined.key);
             return Ok(None);
-        };
+        }
         let Some((made, written)) = self.put_back(examined, subject, &result)? else {
             return Ok(None);
         };
@@ -199,7 +199,15 @@ impl Engine<'_> {
         let is_trusted = inputs.untrusted().is_empty();
         let quick = is_trusted.then(|| quick::digest(&files));
         self.record(examined, &made, quick);
+        let log = result.log;
         Ok(Some(Restored { made, log, written }))
+    }
+
+    /// What a command printed when it ran, stdout and stderr in the order written, as a stream: it
+    /// may be larger than memory. `None` when it was collected since.
+    #[must_use]
+    pub fn open_log(&self, log: &Digest) -> Option<Box<dyn Read + Send>> {
+        self.store.open(log)
     }
 
     fn put_back(
@@ -295,6 +303,7 @@ impl Engine<'_> {
                 }
             }
             let result = StoredResult {
+                key: examined.key,
                 outputs: made.outputs.iter().map(stored).collect(),
                 log: self.store.put_stream(log)?,
                 duration_ms: u64::try_from(ran.duration.as_millis()).unwrap_or(u64::MAX),
@@ -383,6 +392,6 @@ fn stored(output: &OutputFile) -> StoredOutput {
     StoredOutput {
         path: output.file.path.clone(),
         content: output.file.content.clone(),
-        mode: output.file.stat.mode & 0o7777,
+        mode: output.file.stat.mode & 0o777,
     }
 }

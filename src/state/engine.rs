@@ -200,7 +200,8 @@ impl<'d> Engine<'d> {
                 self.note(self.disk.write_atomic(&path, &bytes));
             }
         }
-        if self.store.added_bytes() > self.options.cache_size / 16 {
+        let added = self.store.added_bytes();
+        if added > self.options.cache_size / 16 || added > 0 && self.is_collection_due() {
             self.note(self.collect().map(drop));
         }
     }
@@ -283,6 +284,17 @@ impl<'d> Engine<'d> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         update(&mut log);
+    }
+
+    /// Whether nobody has collected the store for a day.
+    fn is_collection_due(&self) -> bool {
+        let last = self.disk.stat(&gc::clock_path(self.store.dir()));
+        let now = self.contents.hash_time().0;
+        match (last, now) {
+            (Ok(last), Some(now)) => last.mtime_ns < now.ns - gc::PERIOD_NS,
+            (Err(_), _) => true,
+            (Ok(_), None) => false,
+        }
     }
 
     /// A new directory name on the root's file system.

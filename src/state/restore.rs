@@ -151,7 +151,7 @@ impl Restorer<'_> {
             (Content::File { size, .. }, Some(stat)) => {
                 stat.file_type() == FileType::File
                     && stat.size == *size
-                    && stat.mode & 0o7777 == output.mode
+                    && stat.mode & 0o777 == output.mode
             }
             (Content::Link { .. }, Some(stat)) => stat.file_type() == FileType::Symlink,
             (Content::EmptyDir, _) | (_, None) => false,
@@ -275,6 +275,7 @@ mod tests {
         let out = ["out/**", ".watchrun/**", ".git/**"]
             .map(|text| Pattern::parse(text, &RelDir::ROOT).unwrap());
         let result = StoredResult {
+            key: Digest::of(b""),
             outputs,
             log: Digest::of(b""),
             duration_ms: 0,

@@ -2,6 +2,7 @@
 //!
 //! - `verdicts`: every reason why a task is fresh or stale
 //! - `attempts`: what is recorded, moved inputs, self-modifying tasks
+//! - `live`: while watching, a change costs its own size
 //! - `real`: what a file system in memory cannot show
 //! - `restores`: the store, and what it must never do
 //! - `crashes`: every write-like step fails or is the last one; every state file truncated
@@ -10,6 +11,7 @@
 
 mod attempts;
 mod crashes;
+mod live;
 mod real;
 mod restores;
 mod verdicts;

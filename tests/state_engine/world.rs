@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -237,6 +238,13 @@ impl World {
             .unwrap();
         engine.save();
         restored
+    }
+
+    pub(crate) fn log(&self, restored: &Restored) -> Vec<u8> {
+        let mut log = Vec::new();
+        let mut reader = self.engine().open_log(&restored.log).unwrap();
+        reader.read_to_end(&mut log).unwrap();
+        log
     }
 
     pub(crate) fn edit(&self, path: &str, content: &str) {
