@@ -28,12 +28,25 @@ use watchrun::watchfile::task::{
     Caching, FailureRule, Inputs, Invocation, OnBusy, Span, StopRule, Task, TaskKind, Terminal,
 };
 
+/// The argument by which the program measures memory in a process of its own.
+const RESIDENT: &str = "--resident";
+
 const RAN: Ran = Ran {
     duration: Duration::from_millis(1),
     attempts: 1,
 };
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, mode, root, tasks, files] = &arguments[..]
+        && mode == RESIDENT
+    {
+        return resident(
+            Path::new(root),
+            tasks.parse().unwrap(),
+            files.parse().unwrap(),
+        );
+    }
     no_op(100, 100);
     no_op(1000, 100);
     no_op(1, 100_000);
@@ -44,19 +57,13 @@ fn main() {
 fn no_op(tasks: usize, files: usize) {
     let scratch = tempfile::tempdir().unwrap();
     let root = Root::new(&scratch.path().canonicalize().unwrap()).unwrap();
-    let paths: Vec<RelPath> = (0..tasks)
-        .flat_map(|task| (0..files).map(move |file| (task, file)))
-        .map(|(task, file)| format!("module{task}/src/part{}/file{file}.rs", file / 20))
-        .map(|path| RelPath::new(path.as_bytes()).unwrap())
-        .collect();
+    let paths = paths(tasks, files);
     for path in &paths {
         let full = root.join(path);
         fs::create_dir_all(full.parent().unwrap()).unwrap();
         fs::write(full, path.as_bytes()).unwrap();
     }
-    let plan: Vec<Task> = (0..tasks)
-        .map(|n| task(n, &format!("module{n}/src/**/*.rs")))
-        .collect();
+    let plan = plan(tasks);
     let produced = PatternIndex::new(plan.iter().map(|task| task.outputs.clone()).collect());
     let (list, stat_pass) = timed(|| stat_all(&root, &paths));
     println!("{tasks} tasks of {files} files");
@@ -77,7 +84,42 @@ fn no_op(tasks: usize, files: usize) {
     let (known, warm) = timed(|| engine.warm());
     println!("  index of {known:>6} files        {warm:>10.1?}");
     one_change(&root, &engine, &plan, list, &produced, &paths);
-    println!("  resident                     {:>7} MB", resident_mb());
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .arg(RESIDENT)
+        .arg(root.as_path())
+        .args([tasks.to_string(), files.to_string()])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+/// In a process of its own: finds everything fresh and is ready to watch.
+fn resident(root: &Path, tasks: usize, files: usize) {
+    let root = Root::new(root).unwrap();
+    let plan = plan(tasks);
+    let list = stat_all(&root, &paths(tasks, files));
+    let produced = PatternIndex::new(plan.iter().map(|task| task.outputs.clone()).collect());
+    let engine = Engine::open(&OsDisk, &root, options());
+    let examine = |task| engine.examine(&subject(task, &list, &produced)).unwrap();
+    drop(plan.par_iter().map(examine).collect::<Vec<_>>());
+    println!("  resident, no-op              {:>7} MB", resident_mb());
+    for task in &plan {
+        engine.prepare(&subject(task, &list, &produced)).unwrap();
+    }
+    println!("  resident, all prepared       {:>7} MB", resident_mb());
+}
+
+fn paths(tasks: usize, files: usize) -> Vec<RelPath> {
+    (0..tasks)
+        .flat_map(|task| (0..files).map(move |file| (task, file)))
+        .map(|(task, file)| format!("module{task}/src/part{}/file{file}.rs", file / 20))
+        .map(|path| RelPath::new(path.as_bytes()).unwrap())
+        .collect()
+}
+
+fn plan(tasks: usize) -> Vec<Task> {
+    (0..tasks)
+        .map(|n| task(n, &format!("module{n}/src/**/*.rs")))
+        .collect()
 }
 
 fn one_change(

@@ -242,7 +242,13 @@ impl Engine<'_> {
             }
             Ended::Obstructed => return Ok(None),
         };
-        let (outputs, _) = self.read_outputs(task)?;
+        let (mut outputs, _) = self.read_outputs(task)?;
+        // What another task may produce too was left alone and is not part of this result.
+        outputs.retain(|output| {
+            let mut stored = result.outputs.iter().map(|stored| &stored.path);
+            let is_shared = subject.produced.matching(&output.file.path).len() > 1;
+            !is_shared || stored.any(|path| *path == output.file.path)
+        });
         let is_as_stored = outputs.len() == result.outputs.len()
             && outputs.iter().zip(&result.outputs).all(|(output, stored)| {
                 output.file.path == stored.path && output.file.content == stored.content

@@ -166,13 +166,13 @@ impl Engine<'_> {
     pub fn prepare(&self, subject: &Subject<'_>) -> Result<(), StateError> {
         let task = &subject.task.name;
         let inputs = self.read_all(task, &subject.inputs())?;
-        // So that the digests of its directories are there too.
-        drop(inputs.digest());
-        self.live.put(task, inputs);
-        if let Some(success) = self.records.success(task, &self.warnings)
-            && let Some(last) = self.last_inputs(task, &success.key)
-        {
-            self.live.put_success(task, success.key, last);
+        // This also digests the tree's directories.
+        let key = key::key(subject, &Definition::of(subject), &inputs);
+        self.live.put(task, inputs.clone());
+        match self.records.success(task, &self.warnings) {
+            Some(success) if success.key == key => self.live.put_success(task, key, inputs),
+            Some(success) => drop(self.last_inputs(task, &success.key)),
+            None => {}
         }
         Ok(())
     }

@@ -212,7 +212,7 @@ fn a_result_under_another_key_is_refused() {
 #[test]
 fn what_another_task_may_produce_too_is_not_removed() {
     let mut world = World::built();
-    world.task.outputs = crate::world::patterns(&["out/**", "gen/mine"]);
+    world.task.outputs = crate::world::patterns(&["out/**", "gen/**"]);
     world.build();
     world.edit("src/a", "x");
     world.build();
