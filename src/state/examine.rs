@@ -22,6 +22,9 @@ use super::subject::{Changed, Demand, Subject};
 use super::tree::{Leaf, Tree};
 use super::verdict::{Reason, Verdict};
 
+/// Tasks with fewer inputs are kept in memory only when [`Engine::prepare`] asks for it.
+const LIVE_FILES_MIN: usize = 1000;
+
 /// Why the engine could not do its work for a task.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -158,8 +161,8 @@ impl Engine<'_> {
         self.judge(subject, definition, inputs, Some(&entries), success, marker)
     }
 
-    /// Reads the inputs of `subject` into memory, so that its first change while watching costs
-    /// as little as the later ones.
+    /// Reads the inputs of `subject` into memory, some 250 bytes each, so that its first change
+    /// while watching costs as little as the later ones. Worth it from some thousand inputs on.
     ///
     /// # Errors
     /// [`StateError::Inputs`].
@@ -200,8 +203,11 @@ impl Engine<'_> {
     ) -> Result<Examined, StateError> {
         let task = &subject.task.name;
         let key = key::key(subject, &definition, &inputs);
-        if subject.changed != Changed::Unknown {
-            self.live.put(task, inputs.clone());
+        match (subject.changed, entries) {
+            (Changed::Unknown, _) => {}
+            // Few inputs are looked through faster than it is worth memory.
+            (Changed::Only(_), Some(entries)) if entries.len() < LIVE_FILES_MIN => {}
+            (Changed::Only(_), _) => self.live.put(task, inputs.clone()),
         }
         let mut reasons = Vec::new();
         if let Some(success) = &mut success {

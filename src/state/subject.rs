@@ -54,7 +54,8 @@ pub enum Changed<'a> {
     Unknown,
     /// At most these paths, in any order; more may be named than did change. While watching; what
     /// is examined then costs what changed, not how many inputs there are. If the engine has not
-    /// examined the task like this before, all inputs are compared and kept in memory.
+    /// examined the task like this before, all inputs are compared, and kept in memory if they
+    /// are many.
     Only(&'a [RelPath]),
 }
 

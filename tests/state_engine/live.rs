@@ -106,6 +106,7 @@ proptest! {
     fn told_and_looked_up_agree(acts in prop::collection::vec((act(), any::<bool>()), 1..24)) {
         let world = World::built();
         let engine = world.engine();
+        world.subject(|subject| engine.prepare(subject)).unwrap();
         let mut changed: Vec<RelPath> = Vec::new();
         for (act, ticks) in acts {
             match act {
