@@ -220,8 +220,8 @@ impl Restorer<'_> {
                 self.disk
                     .make_dir(&self.root.join_dir(&output.path.parent()))?;
             }
-            let in_the_way = self.disk.stat(&place).ok();
-            let is_dir = in_the_way.is_some_and(|stat| stat.file_type() == FileType::Dir);
+            let in_the_way = self.disk.stat(&place);
+            let is_dir = in_the_way.is_ok_and(|stat| stat.file_type() == FileType::Dir);
             match output.content {
                 Content::EmptyDir if is_dir => {}
                 Content::EmptyDir => {
@@ -232,10 +232,6 @@ impl Restorer<'_> {
                     if is_dir {
                         // Whatever of it was an output is gone by now; more is not ours to remove.
                         self.disk.remove_empty_dir(&place)?;
-                    } else if in_the_way.is_some() {
-                        // Not moved over it: some file systems write a file out at once when it
-                        // replaces another, which costs ten times the rest. The marker is set.
-                        self.disk.remove(&place)?;
                     }
                     self.disk.rename(&self.stage.join(n.to_string()), &place)?;
                 }

@@ -2,6 +2,7 @@
 //!
 //! - `verdicts`: every reason why a task is fresh or stale
 //! - `attempts`: what is recorded, moved inputs, self-modifying tasks
+//! - `keys`: the identity of a result
 //! - `live`: while watching, a change costs its own size
 //! - `real`: what a file system in memory cannot show
 //! - `restores`: the store, and what it must never do
@@ -11,6 +12,7 @@
 
 mod attempts;
 mod crashes;
+mod keys;
 mod live;
 mod real;
 mod restores;
