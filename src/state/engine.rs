@@ -211,7 +211,14 @@ impl<'d> Engine<'d> {
     /// # Errors
     /// When the store cannot be read or written.
     pub fn collect(&self) -> Result<Option<Collected>, DiskError> {
-        gc::collect(self.disk, self.store.dir(), self.options.cache_size)
+        let collected = gc::collect(self.disk, self.store.dir(), self.options.cache_size)?;
+        if self.store.dir() != self.dir
+            && let Some(now) = self.contents.hash_time().0
+        {
+            // What a restore that was cut short left here, beside a store that is elsewhere.
+            gc::remove_leftovers(self.disk, &self.dir.join("tmp"), now.ns)?;
+        }
+        Ok(collected)
     }
 
     /// Forgets everything but the results in the store: every task is stale then.
@@ -297,7 +304,7 @@ impl<'d> Engine<'d> {
         }
     }
 
-    /// A new directory name on the root's file system.
+    /// A new name on the root's file system.
     pub(super) fn stage(&self) -> PathBuf {
         let n = self.stages.fetch_add(1, Ordering::Relaxed);
         self.dir

@@ -75,7 +75,8 @@ pub(super) fn clock_path(dir: &Path) -> PathBuf {
     dir.join("gc.clock")
 }
 
-fn remove_leftovers(disk: &dyn Disk, tmp: &Path, now_ns: i64) -> Result<(), DiskError> {
+/// Removes what is in `tmp` for longer than any run takes.
+pub(super) fn remove_leftovers(disk: &dyn Disk, tmp: &Path, now_ns: i64) -> Result<(), DiskError> {
     for path in names(disk, tmp)? {
         if disk
             .stat(&path)

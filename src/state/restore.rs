@@ -51,7 +51,8 @@ pub(super) struct Restorer<'a> {
     pub(super) store: &'a Store<'a>,
     pub(super) contents: &'a Contents<'a>,
     pub(super) warnings: &'a Warnings,
-    /// A new directory on the root's file system, for what is not in place yet.
+    /// A name on the root's file system that is nobody else's; with a number it is the name of
+    /// what is not in place yet.
     pub(super) stage: PathBuf,
     /// The outputs of all tasks: what others may produce too is not removed.
     pub(super) produced: &'a PatternIndex,
@@ -131,9 +132,19 @@ impl Restorer<'_> {
                 written: wrong.len(),
             })
         });
-        // What is left of the stage is collected later.
-        drop(self.disk.remove(&self.stage));
+        if !matches!(ended, Ok(Ended::Done { .. })) {
+            for n in 0..wrong.len() {
+                // What is left is collected later.
+                drop(self.disk.remove(&self.staged(n)));
+            }
+        }
         ended
+    }
+
+    fn staged(&self, n: usize) -> PathBuf {
+        let mut name = self.stage.clone().into_os_string();
+        name.push(format!("-{n}"));
+        PathBuf::from(name)
     }
 
     /// The outputs of `result` that are not on disk as they should be.
@@ -188,10 +199,9 @@ impl Restorer<'_> {
 
     /// Copies what is needed aside; `false` when the store does not have it.
     fn stage(&self, wrong: &[&StoredOutput]) -> Result<bool, DiskError> {
-        self.disk.make_dir(&self.stage)?;
         let numbered: Vec<_> = wrong.iter().enumerate().collect();
         let staged = parallel::map(&numbered, numbered.len() > 8, |(n, output)| {
-            let place = self.stage.join(n.to_string());
+            let place = self.staged(*n);
             match &output.content {
                 Content::File { digest, .. } => {
                     if !self.store.take(digest, &place, self.warnings)? {
@@ -233,7 +243,7 @@ impl Restorer<'_> {
                         // Whatever of it was an output is gone by now; more is not ours to remove.
                         self.disk.remove_empty_dir(&place)?;
                     }
-                    self.disk.rename(&self.stage.join(n.to_string()), &place)?;
+                    self.disk.rename(&self.staged(n), &place)?;
                 }
             }
         }
