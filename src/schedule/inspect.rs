@@ -33,7 +33,7 @@ pub fn inspect(
             continue;
         }
         let (plan, probes) = (Arc::clone(plan), Arc::clone(&probes));
-        let examined = step::examine(
+        let look = step::examine(
             ports,
             &Assignment {
                 plan,
@@ -41,12 +41,13 @@ pub fn inspect(
                 deps: deps.into(),
                 demand,
                 probes,
+                seen: None,
             },
         );
-        if let Ok(examined) = &examined {
+        if let Ok(examined) = &look.result {
             products[id] = Some(examined.last_product().unwrap_or(*examined.key()));
         }
-        found.push((id, Some(examined)));
+        found.push((id, Some(look.result)));
     }
     found
 }

@@ -13,13 +13,13 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::event::{OutputLine, RunEvent, TaskFinished};
 use super::progress::Progress;
 use super::state::{Checked, Limits, Schedule, TaskState, Ticket};
-use super::step::{self, Assignment, Executed, Ports, Prepared, Probes};
+use super::step::{self, Assignment, Executed, Look, Ports, Prepared, Probes};
 use super::wave::Wave;
 use crate::digest::Digest;
 use crate::exec::Cancel;
 use crate::outcome::Outcome;
 use crate::plan::{Plan, Selection};
-use crate::state::{Demand, Examined, Finished, Start, StateError, group_product};
+use crate::state::{Demand, Finished, Start, StateError, group_product};
 use crate::task_id::{TaskId, TaskMap, TaskName};
 use crate::watchfile::TaskKind;
 
@@ -69,7 +69,7 @@ pub(super) enum News {
     Examined {
         epoch: u64,
         ticket: Ticket,
-        result: Box<Result<Examined, StateError>>,
+        look: Box<Look>,
     },
     /// Another process runs the same task.
     Waits,
@@ -313,15 +313,19 @@ impl Driver {
             }
             return;
         }
-        let assignment = self.assignment(id, deps);
+        let seen = self.progress[id].look();
+        let assignment = Assignment {
+            seen,
+            ..self.assignment(id, deps)
+        };
         let epoch = self.epoch;
         self.checks += 1;
         self.launch(id, move |ports| {
-            let result = Box::new(step::examine(ports, &assignment));
+            let look = Box::new(step::examine(ports, &assignment));
             News::Examined {
                 epoch,
                 ticket,
-                result,
+                look,
             }
         });
     }
@@ -385,6 +389,7 @@ impl Driver {
             deps: deps.into(),
             demand: self.options.demand,
             probes: Arc::clone(&self.probes),
+            seen: self.progress[id].seen,
         }
     }
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use super::event::{OutputLine, RunEvent, TaskFinished};
 use super::run::{Driver, MOVED_BEFORE_QUIET, Mode, News, QUIET, Report};
 use super::state::{Busy, Checked, TaskState, Ticket};
-use super::step::{self, Errand, Executed, Prepared};
+use super::step::{self, Errand, Executed, Look, Prepared};
 use super::tell::describe;
-use crate::exec::{Cancel, Ended, LineSplitter};
+use crate::exec::{Cancel, Ended};
 use crate::outcome::{ExitStatus, Outcome};
 use crate::state::{Examined, Finished, Made, Ran, Restored, StateError, Verdict};
 use crate::task_id::TaskId;
@@ -20,12 +20,14 @@ impl Driver {
             News::Examined {
                 epoch,
                 ticket,
-                result,
+                look,
             } if epoch == self.epoch => {
-                self.examined(ticket, *result);
+                self.examined(ticket, *look);
             }
             News::Examined { .. } => {}
-            News::Prepared(Ok(Prepared::Restored(restored))) => self.restored(id, restored),
+            News::Prepared(Ok(Prepared::Restored(restored, lines))) => {
+                self.restored(id, &restored, lines);
+            }
             News::Prepared(Ok(Prepared::Fresh(examined))) => self.overtaken(id, examined),
             News::Prepared(Ok(Prepared::Run(errand))) => self.run(id, errand),
             News::Waits => {
@@ -35,21 +37,16 @@ impl Driver {
             News::Prepared(Err(error)) | News::Finished(_, Err(error)) => {
                 self.could_not(id, &error);
             }
-            News::Output(lines) => {
-                let run = self.run_number();
-                for line in lines {
-                    let task = self.plan.name(id).clone();
-                    (self.observe)(RunEvent::TaskOutput { run, task, line });
-                }
-            }
+            News::Output(lines) => self.output(id, lines),
             News::Executed(executed) => self.executed(id, executed),
             News::Finished(took, Ok(finished)) => self.recorded(id, took, finished),
         }
     }
 
-    pub(super) fn examined(&mut self, ticket: Ticket, result: Result<Examined, StateError>) {
+    pub(super) fn examined(&mut self, ticket: Ticket, look: Look) {
         let id = ticket.task;
-        let examined = match result {
+        self.progress[id].looked(look.version);
+        let examined = match look.result {
             Ok(examined) => examined,
             Err(error) => {
                 if self
@@ -248,23 +245,12 @@ impl Driver {
         }
     }
 
-    pub(super) fn restored(&mut self, id: TaskId, restored: Restored) {
-        let Restored { made, log, .. } = restored;
+    pub(super) fn restored(&mut self, id: TaskId, restored: &Restored, lines: Vec<OutputLine>) {
         self.announce(&[]);
-        let run = self.run_number();
-        let mut lines = LineSplitter::new();
-        let mut all = Vec::new();
-        lines.push(&log, |line| all.push(OutputLine::new(line)));
-        all.extend(lines.take_rest().map(|rest| OutputLine::new(&rest)));
-        for line in all {
-            let task = self.plan.name(id).clone();
-            (self.observe)(RunEvent::TaskOutput { run, task, line });
-        }
-        self.made(id, &made);
-        self.finished(
-            id,
-            TaskFinished::without_process(0, self.plan.name(id), Outcome::Restored),
-        );
+        self.output(id, lines);
+        self.made(id, &restored.made);
+        let finished = TaskFinished::without_process(0, self.plan.name(id), Outcome::Restored);
+        self.finished(id, finished);
         self.ended(id, Outcome::Restored, false);
     }
 

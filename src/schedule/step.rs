@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,12 +16,12 @@ use super::view::{FileView, Files};
 use crate::digest::Digest;
 use crate::disk::DiskLock;
 use crate::exec::{Cancel, Command, Ended, Executor, LineSplitter, Spool};
-use crate::path::Root;
+use crate::path::{RelPath, Root};
 use crate::pattern::{Pattern, PatternSet};
 use crate::plan::Plan;
 use crate::state::{
-    Demand, Engine, Examined, Finished, Ran, Restored, Start, StateError, Subject, ToolProbe,
-    Verdict,
+    Changed, Demand, Engine, Examined, Finished, Ran, Restored, Start, StateError, Subject,
+    ToolProbe, Verdict,
 };
 use crate::task_id::{TaskId, TaskName};
 use crate::watchfile::{Inputs, Task};
@@ -72,6 +73,9 @@ pub(super) struct Assignment {
     pub(super) deps: Arc<[(TaskName, Digest)]>,
     pub(super) demand: Demand,
     pub(super) probes: Arc<Probes>,
+    /// The version of the files that the engine saw when it looked at the task last, if it is
+    /// known which that was.
+    pub(super) seen: Option<u64>,
 }
 
 impl Assignment {
@@ -84,6 +88,7 @@ impl Assignment {
         ports: &'a Ports,
         files: &'a Files,
         tools: &'a [ToolProbe],
+        changed: Option<&'a [RelPath]>,
     ) -> Subject<'a> {
         Subject {
             task: self.task(),
@@ -93,8 +98,14 @@ impl Assignment {
             deps: &self.deps,
             environment: &ports.environment,
             tools,
+            changed: changed.map_or(Changed::Unknown, Changed::Only),
             demand: self.demand,
         }
+    }
+
+    /// What changed since the engine looked at the task last, as far as that is known.
+    fn changed(&self, ports: &Ports) -> Option<Vec<RelPath>> {
+        ports.files.changed_since(self.seen?)
     }
 
     fn wanted(&self) -> PatternSet {
@@ -151,20 +162,30 @@ impl Probes {
 }
 
 /// Is it stale?
-pub(super) fn examine(ports: &Ports, assignment: &Assignment) -> Result<Examined, StateError> {
+pub(super) fn examine(ports: &Ports, assignment: &Assignment) -> Look {
     let files = assignment.files_now(ports);
     let tools = assignment.probes.of(ports, assignment);
-    ports
-        .engine
-        .examine(&assignment.subject(ports, &files, &tools))
+    let changed = assignment.changed(ports);
+    let subject = assignment.subject(ports, &files, &tools, changed.as_deref());
+    Look {
+        version: files.version,
+        result: ports.engine.examine(&subject),
+    }
+}
+
+/// What a look at a task gave.
+pub(super) struct Look {
+    /// The version of the files that was looked at.
+    pub(super) version: u64,
+    pub(super) result: Result<Examined, StateError>,
 }
 
 /// What to do about a stale task that has its turn.
 pub(super) enum Prepared {
     /// Nothing: somebody else has done it while this waited for them.
     Fresh(Examined),
-    /// Nothing: the store had its result.
-    Restored(Restored),
+    /// Nothing: the store had its result, and what it printed.
+    Restored(Restored, Vec<OutputLine>),
     /// This.
     Run(Errand),
 }
@@ -195,17 +216,18 @@ pub(super) fn prepare(
     });
     if waited {
         ports.files.expect_writes();
-        examined = examine(ports, assignment)?;
+        examined = examine(ports, assignment).result?;
         if *examined.verdict() == Verdict::Fresh {
             return Ok(Prepared::Fresh(examined));
         }
     }
     let nothing = Files::default();
     let tools = assignment.probes.of(ports, assignment);
-    let subject = assignment.subject(ports, &nothing, &tools);
+    let subject = assignment.subject(ports, &nothing, &tools, None);
     if let Some(restored) = ports.engine.restore(&examined, &subject)? {
         ports.files.expect_writes();
-        return Ok(Prepared::Restored(restored));
+        let lines = replay(ports, &restored);
+        return Ok(Prepared::Restored(restored, lines));
     }
     let task = assignment.task();
     let files = if command::takes_files(task) {
@@ -220,6 +242,22 @@ pub(super) fn prepare(
         commands,
         lock,
     }))
+}
+
+/// What a restored task printed when it ran.
+fn replay(ports: &Ports, restored: &Restored) -> Vec<OutputLine> {
+    let mut lines = Vec::new();
+    let Some(mut log) = ports.engine.open_log(&restored.log) else {
+        return lines;
+    };
+    let mut splitter = LineSplitter::new();
+    let mut buffer = [0; 8192];
+    // A log that ends early is shown as far as it goes.
+    while let Ok(n @ 1..) = log.read(&mut buffer) {
+        splitter.push(&buffer[..n], |line| lines.push(OutputLine::new(line)));
+    }
+    lines.extend(splitter.take_rest().map(|rest| OutputLine::new(&rest)));
+    lines
 }
 
 /// How the commands of a task ended.
@@ -276,7 +314,8 @@ pub(super) fn finish(
 ) -> Result<Finished, StateError> {
     let files = assignment.files_now(ports);
     let tools = assignment.probes.of(ports, assignment);
-    let after = assignment.subject(ports, &files, &tools);
+    let changed = assignment.changed(ports);
+    let after = assignment.subject(ports, &files, &tools, changed.as_deref());
     ports
         .engine
         .finish(examined, &after, ran, &mut log.reader())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::event::{RunEvent, TaskFinished, Warning};
+use super::event::{OutputLine, RunEvent, TaskFinished, Warning};
 use super::run::{Driver, Mode};
 use super::state::SkipCause;
 use super::wave::Wave;
@@ -33,6 +33,15 @@ impl Driver {
         for mut finished in std::mem::take(&mut wave.withheld) {
             finished.run = self.runs;
             (self.observe)(RunEvent::TaskFinished(finished));
+        }
+    }
+
+    /// Passes on what `id` printed.
+    pub(super) fn output(&mut self, id: TaskId, lines: Vec<OutputLine>) {
+        let run = self.run_number();
+        for line in lines {
+            let task = self.plan.name(id).clone();
+            (self.observe)(RunEvent::TaskOutput { run, task, line });
         }
     }
 

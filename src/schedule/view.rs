@@ -14,6 +14,8 @@ pub struct Files {
     /// Those of `list` that are ignored, ascending: they are there because a pattern without
     /// wildcards names them.
     pub ignored: Vec<RelPath>,
+    /// Counts the changes that went into it, where the view follows changes.
+    pub version: u64,
 }
 
 /// Knows the files of a root: by walking, or by watching.
@@ -21,6 +23,10 @@ pub trait FileView: Send + Sync {
     /// The files as they are now: everything written before this call is seen. Holds at least
     /// what `wanted` matches. Blocks.
     fn now(&self, wanted: &PatternSet) -> Arc<Files>;
+
+    /// The paths that became different after `version`, in any order; perhaps more. `None` when
+    /// that is not known.
+    fn changed_since(&self, version: u64) -> Option<Vec<RelPath>>;
 
     /// Something was written: what was seen before may be out of date.
     fn expect_writes(&self);

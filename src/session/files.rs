@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Session;
-use crate::path::Root;
+use crate::path::{RelPath, Root};
 use crate::pattern::PatternSet;
 use crate::schedule::{FileView, Files, Warning};
 use crate::watch::{self, Scan, ScanOptions};
@@ -30,6 +30,7 @@ impl ScanFiles {
         let first = Arc::new(Files {
             list: files,
             ignored: Vec::new(),
+            version: 0,
         });
         let dirty = AtomicBool::new(false);
         let warnings = warnings.iter().map(told).collect();
@@ -62,9 +63,14 @@ impl FileView for ScanFiles {
                 Arc::new(Files {
                     list: files,
                     ignored: Vec::new(),
+                    version: 0,
                 })
             },
         )
+    }
+
+    fn changed_since(&self, _version: u64) -> Option<Vec<RelPath>> {
+        None
     }
 
     fn expect_writes(&self) {

@@ -8,6 +8,7 @@ mod error;
 mod files;
 mod inbox;
 mod inspect;
+mod live;
 mod options;
 mod ports;
 mod watching;

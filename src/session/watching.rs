@@ -2,88 +2,20 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use super::files::{STATE_DIR, told};
 use super::inbox::Input;
+use super::live::{LiveFiles, SYNC_MAX};
 use super::options::Start;
 use super::{DISK, Ended, Session, SessionError};
-use crate::change::{ChangeSet, FileType};
+use crate::change::ChangeSet;
 use crate::path::RelPath;
-use crate::pattern::PatternSet;
 use crate::plan::Plan;
-use crate::schedule::{ChangeRecord, Driver, FileView, Files, Mode, RunEvent, Warning};
-use crate::watch::{self, Filter, WatchHandle, WatchManager, WatchOptions, WatchUpdate};
+use crate::schedule::{ChangeRecord, Driver, FileView, Mode, RunEvent, Warning};
+use crate::watch::{self, Filter, WatchManager, WatchOptions, WatchUpdate};
 use crate::watchfile::{self, Backend, Gitignore};
-
-/// How long a step waits for the watch to be in step with the disk. It takes less than a
-/// millisecond unless the machine is overloaded.
-const SYNC_MAX: Duration = Duration::from_secs(10);
-
-/// The model of the watch as the engine reads it.
-struct LiveFiles {
-    handle: WatchHandle,
-    /// Whether something was written since the model was last known to be in step.
-    dirty: AtomicBool,
-    // Guards the snapshot. Leaf lock, held to clone the `Arc` or to apply one change set.
-    files: RwLock<Arc<Files>>,
-}
-
-impl LiveFiles {
-    fn new(handle: WatchHandle) -> Self {
-        let live = Self {
-            handle,
-            dirty: AtomicBool::new(false),
-            files: RwLock::default(),
-        };
-        live.refresh();
-        live
-    }
-
-    /// Takes over what the watch knows now.
-    fn refresh(&self) {
-        let files = Files {
-            list: self.handle.all_files(),
-            ignored: Vec::new(),
-        };
-        *self.files.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(files);
-    }
-
-    /// Brings the snapshot up to `set`. Called on the watch's thread, before anyone else hears
-    /// of the set.
-    fn apply(&self, set: &ChangeSet) {
-        let files = set
-            .changes
-            .iter()
-            .filter(|change| change.file_type != FileType::Dir);
-        let mut snapshot = self.files.write().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = Arc::make_mut(&mut *snapshot);
-        for path in files.flat_map(|change| change.paths()) {
-            snapshot.list.set(
-                path,
-                self.handle
-                    .stat(path)
-                    .filter(|s| s.file_type() != FileType::Dir),
-            );
-        }
-    }
-}
-
-impl FileView for LiveFiles {
-    fn now(&self, _wanted: &PatternSet) -> Arc<Files> {
-        if self.dirty.swap(false, Ordering::AcqRel) {
-            // A watch that cannot say in time that it is in step will say so with a change set.
-            drop(self.handle.sync(SYNC_MAX));
-        }
-        Arc::clone(&self.files.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn expect_writes(&self) {
-        self.dirty.store(true, Ordering::Release);
-    }
-}
 
 impl Session {
     /// Runs what is stale, then what changes make stale, until it is told to stop. Blocks.

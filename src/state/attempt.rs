@@ -68,8 +68,8 @@ pub struct Made {
 pub struct Restored {
     /// What it left behind.
     pub made: Made,
-    /// What the command printed when it ran, stdout and stderr in the order written.
-    pub log: Vec<u8>,
+    /// Of what the command printed when it ran, see [`Engine::open_log`].
+    pub log: Digest,
     /// How many outputs had to be written; the others were right already.
     pub written: usize,
 }
@@ -186,26 +186,37 @@ impl Engine<'_> {
                 .refuse(&examined.key, &refusal.to_string(), &self.warnings);
             return Ok(None);
         }
-        let Some(log) = self.store.read(&result.log, &self.warnings) else {
+        if !self.store.verify(&result.log, &self.warnings) {
             self.store.forget(&examined.key);
             return Ok(None);
-        };
-        let Some((made, written)) = self.put_back(examined, task, &result)? else {
+        }
+        let Some((made, written)) = self.put_back(examined, subject, &result)? else {
             return Ok(None);
         };
         let now_ns = self.contents.hash_time().0.map_or(0, |time| time.ns);
         self.store.touch(&examined.key, &result, now_ns);
-        let quick = inputs.is_trusted().then(|| quick::digest(&inputs.files));
+        let files: Vec<_> = inputs.files().collect();
+        let is_trusted = inputs.untrusted().is_empty();
+        let quick = is_trusted.then(|| quick::digest(&files));
         self.record(examined, &made, quick);
+        let log = result.log;
         Ok(Some(Restored { made, log, written }))
+    }
+
+    /// What a command printed when it ran, stdout and stderr in the order written, as a stream: it
+    /// may be larger than memory. `None` when it was collected since.
+    #[must_use]
+    pub fn open_log(&self, log: &Digest) -> Option<Box<dyn Read + Send>> {
+        self.store.open(log)
     }
 
     fn put_back(
         &self,
         examined: &Examined,
-        task: &Task,
+        subject: &Subject<'_>,
         result: &StoredResult,
     ) -> Result<Option<(Made, usize)>, StateError> {
+        let task = subject.task;
         let restorer = Restorer {
             disk: self.disk,
             root: &self.root,
@@ -213,6 +224,7 @@ impl Engine<'_> {
             contents: &self.contents,
             warnings: &self.warnings,
             stage: self.stage(),
+            produced: subject.produced,
         };
         let moved = examined.moved_before();
         let ended = restorer.run(result, &task.outputs, || {
@@ -230,7 +242,13 @@ impl Engine<'_> {
             }
             Ended::Obstructed => return Ok(None),
         };
-        let (outputs, _) = self.read_outputs(task)?;
+        let (mut outputs, _) = self.read_outputs(task)?;
+        // What another task may produce too was left alone and is not part of this result.
+        outputs.retain(|output| {
+            let mut stored = result.outputs.iter().map(|stored| &stored.path);
+            let is_shared = subject.produced.matching(&output.file.path).len() > 1;
+            !is_shared || stored.any(|path| *path == output.file.path)
+        });
         let is_as_stored = outputs.len() == result.outputs.len()
             && outputs.iter().zip(&result.outputs).all(|(output, stored)| {
                 output.file.path == stored.path && output.file.content == stored.content
@@ -291,6 +309,7 @@ impl Engine<'_> {
                 }
             }
             let result = StoredResult {
+                key: examined.key,
                 outputs: made.outputs.iter().map(stored).collect(),
                 log: self.store.put_stream(log)?,
                 duration_ms: u64::try_from(ran.duration.as_millis()).unwrap_or(u64::MAX),
@@ -300,7 +319,11 @@ impl Engine<'_> {
     }
 
     fn record(&self, examined: &Examined, made: &Made, quick: Option<Digest>) {
-        let files = examined.inputs().iter();
+        if let Some(tree) = &examined.inputs {
+            self.live
+                .put_success(&examined.task, examined.key, tree.clone());
+        }
+        let files = examined.inputs().into_iter();
         let inputs = Inputs {
             key: examined.key,
             definition: examined.definition.clone(),
@@ -375,6 +398,6 @@ fn stored(output: &OutputFile) -> StoredOutput {
     StoredOutput {
         path: output.file.path.clone(),
         content: output.file.content.clone(),
-        mode: output.file.stat.mode & 0o7777,
+        mode: output.file.stat.mode & 0o777,
     }
 }

@@ -1,12 +1,12 @@
 //! What differs between the last success and now: [`definitions`] and [`inputs`]. Pure.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::path::RelPath;
 
 use super::definition::{Definition, Value};
 use super::input::{Content, InputFile};
+use super::tree::{Leaf, Tree};
 use super::verdict::{EnvChange, InputChange, Reason};
 
 /// How `now` differs from `old`, in the order in which it is told.
@@ -18,8 +18,12 @@ pub(super) fn definitions(old: &Definition, now: &Definition) -> Vec<Reason> {
         outputs,
         tools,
         deps,
+        platform,
     } = old;
     let mut reasons = Vec::new();
+    if *platform != now.platform {
+        reasons.push(Reason::Platform);
+    }
     if *arguments != now.arguments {
         let sorted = |words: &[String]| {
             let mut words = words.to_vec();
@@ -54,30 +58,19 @@ pub(super) fn definitions(old: &Definition, now: &Definition) -> Vec<Reason> {
     reasons
 }
 
-/// How the files `now` differ from the `old` ones; both in order of path.
-pub(super) fn inputs(old: &[(RelPath, Content)], now: &[InputFile]) -> InputChange {
+/// How the files `now` differ from the `old` ones.
+pub(super) fn inputs(old: &Tree, now: &Tree) -> InputChange {
     let mut change = InputChange::default();
     let (mut added, mut removed) = (Vec::new(), Vec::new());
-    let (mut old, mut now) = (old.iter().peekable(), now.iter().peekable());
-    loop {
-        let order = match (old.peek(), now.peek()) {
-            (None, None) => break,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some((path, _)), Some(file)) => path.cmp(&file.path),
-        };
-        match order {
-            Ordering::Less => removed.extend(old.next()),
-            Ordering::Greater => added.extend(now.next()),
-            Ordering::Equal => {
-                if let (Some((path, before)), Some(file)) = (old.next(), now.next()) {
-                    match difference(before, &file.content) {
-                        Difference::None => {}
-                        Difference::Mode => change.mode.push(path),
-                        Difference::Content => change.modified.push(path),
-                    }
-                }
+    for pair in old.differences(now) {
+        match pair {
+            (Some(before), Some(after)) if is_mode_alone(before, after) => {
+                change.mode.push(&after.file.path);
             }
+            (Some(_), Some(after)) => change.modified.push(&after.file.path),
+            (Some(before), None) => removed.push(&before.file),
+            (None, Some(after)) => added.push(&after.file),
+            (None, None) => {}
         }
     }
     pair_renames(&mut change, removed, added);
@@ -85,43 +78,25 @@ pub(super) fn inputs(old: &[(RelPath, Content)], now: &[InputFile]) -> InputChan
 }
 
 /// The inputs that are new or have other content than at the last success, in order of path.
-pub(super) fn changed_since<'a>(
-    old: &[(RelPath, Content)],
-    now: &'a [InputFile],
-) -> Vec<&'a InputFile> {
-    let is_same = |file: &&InputFile| {
-        let known = old.binary_search_by(|(path, _)| path.cmp(&file.path));
-        known.is_ok_and(|at| old[at].1 == file.content)
-    };
-    now.iter().filter(|file| !is_same(file)).collect()
+pub(super) fn changed_since(old: &Tree, now: &Tree) -> Vec<RelPath> {
+    let differences = old.differences(now);
+    let now = differences.into_iter().filter_map(|(_, now)| now);
+    now.map(|leaf| leaf.file.path.clone()).collect()
 }
 
-enum Difference {
-    None,
-    Mode,
-    Content,
-}
-
-fn difference(old: &Content, new: &Content) -> Difference {
-    match (old, new) {
-        (old, new) if old == new => Difference::None,
-        (Content::File { digest: a, .. }, Content::File { digest: b, .. }) if a == b => {
-            Difference::Mode
-        }
-        _ => Difference::Content,
+fn is_mode_alone(old: &Leaf, new: &Leaf) -> bool {
+    match (&old.file.content, &new.file.content) {
+        (Content::File { digest: a, .. }, Content::File { digest: b, .. }) => a == b,
+        _ => false,
     }
 }
 
 /// A file that is gone and one that is new with the same content are one that moved.
-fn pair_renames(
-    change: &mut InputChange,
-    removed: Vec<&(RelPath, Content)>,
-    added: Vec<&InputFile>,
-) {
+fn pair_renames(change: &mut InputChange, removed: Vec<&InputFile>, added: Vec<&InputFile>) {
     let mut gone: HashMap<&[u8], Vec<&RelPath>> = HashMap::new();
-    for (path, content) in removed.iter().rev() {
-        if let Content::File { digest, .. } = content {
-            gone.entry(digest.as_bytes()).or_default().push(path);
+    for file in removed.iter().rev() {
+        if let Content::File { digest, .. } = &file.content {
+            gone.entry(digest.as_bytes()).or_default().push(&file.path);
         }
     }
     let mut moved = Vec::new();
@@ -140,9 +115,9 @@ fn pair_renames(
         }
     }
     moved.sort_unstable();
-    for (path, _) in removed {
-        if moved.binary_search(&path).is_err() {
-            change.removed.push(path);
+    for file in removed {
+        if moved.binary_search(&&file.path).is_err() {
+            change.removed.push(&file.path);
         }
     }
 }
@@ -163,7 +138,7 @@ fn differing<'a, K: Ord, V: PartialEq>(
 fn env_change(old: Option<&Value>, new: Option<&Value>) -> EnvChange {
     match (old, new) {
         (_, None) => EnvChange::Unset,
-        (None, Some(Value::Empty)) | (Some(_), Some(Value::Empty)) => EnvChange::Emptied,
+        (_, Some(Value::Empty)) => EnvChange::Emptied,
         (None, Some(Value::Text(_))) => EnvChange::Set,
         (Some(_), Some(Value::Text(_))) => EnvChange::Changed,
     }

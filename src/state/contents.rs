@@ -18,6 +18,7 @@ use super::clock::HashTime;
 use super::index::Index;
 use super::input::{Content, InputFile};
 use super::parallel;
+use super::tree::Leaf;
 use super::warning::{Warning, Warnings};
 
 /// How often a file that changes under the reader is read before it is taken as it is.
@@ -32,21 +33,6 @@ pub(super) struct Contents<'d> {
     clock_path: Option<PathBuf>,
     // Guards the index. Leaf lock, held for lookups and inserts, never across I/O.
     index: OnceLock<RwLock<Index>>,
-}
-
-/// Files as they were found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Snapshot {
-    /// In the order they were asked for, without those that were gone.
-    pub(super) files: Vec<InputFile>,
-    /// For each, whether its stat may stand for its content.
-    pub(super) trusted: Vec<bool>,
-}
-
-impl Snapshot {
-    pub(super) fn is_trusted(&self) -> bool {
-        self.trusted.iter().all(|&trusted| trusted)
-    }
 }
 
 impl<'d> Contents<'d> {
@@ -73,10 +59,10 @@ impl<'d> Contents<'d> {
         &self,
         paths: impl ExactSizeIterator<Item = (&'a RelPath, &'a FileStat)>,
         warnings: &Warnings,
-    ) -> Result<Snapshot, DiskError> {
+    ) -> Result<Vec<Leaf>, DiskError> {
         let asked: Vec<_> = paths.collect();
         if asked.is_empty() {
-            return Ok(Snapshot::default());
+            return Ok(Vec::new());
         }
         let known: Vec<Option<Digest>> = {
             let index = self.index(warnings).read();
@@ -96,36 +82,29 @@ impl<'d> Contents<'d> {
         let found = parallel::map(&indexes, unknown > 1, |&at| {
             let (path, stat) = asked[at];
             match known[at] {
-                Some(digest) => Ok(Some((file_of(path, *stat, digest), true))),
-                None => Ok(self.read_one(path)?.map(|(file, is_still)| {
-                    let trusted = is_still && time.trusts(&file.stat);
-                    (file, trusted)
+                Some(digest) => Ok(Some(known_leaf(path, *stat, digest))),
+                None => Ok(self.read_one(path)?.map(|(file, is_still)| Leaf {
+                    is_trusted: is_still && time.trusts(&file.stat),
+                    file,
                 })),
             }
         });
-        let mut files = Vec::with_capacity(asked.len());
-        let mut trusted = Vec::with_capacity(asked.len());
+        let mut leaves = Vec::with_capacity(asked.len());
         for found in found {
-            if let Some((file, is_trusted)) = found? {
-                files.push(file);
-                trusted.push(is_trusted);
-            }
+            leaves.extend(found?);
         }
-        let snapshot = Snapshot { files, trusted };
         if unknown > 0 {
-            self.learn(&snapshot, &asked, &known, time, warnings);
+            self.learn(&leaves, &asked, &known, time, warnings);
         }
-        Ok(snapshot)
+        Ok(leaves)
     }
 
     /// The bytes of the index file if it has to be written.
     pub(super) fn take_changes(&self) -> Option<Vec<u8>> {
-        let mut index = self
-            .index
-            .get()?
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        index.take_changes(day(self.hash_time()))
+        let index = self.index.get()?;
+        let today = day(self.hash_time());
+        let mut index = index.write().unwrap_or_else(PoisonError::into_inner);
+        index.take_changes(today)
     }
 
     /// Reads the index file now rather than at the first question; how many files it knows.
@@ -166,7 +145,7 @@ impl<'d> Contents<'d> {
 
     fn learn(
         &self,
-        snapshot: &Snapshot,
+        leaves: &[Leaf],
         asked: &[(&RelPath, &FileStat)],
         known: &[Option<Digest>],
         time: HashTime,
@@ -176,14 +155,14 @@ impl<'d> Contents<'d> {
         let index = self.index(warnings).write();
         let mut index = index.unwrap_or_else(PoisonError::into_inner);
         let mut known = asked.iter().zip(known);
-        for (file, &trusted) in snapshot.files.iter().zip(&snapshot.trusted) {
-            // Both lists are in the same order; what was gone is missing in the snapshot.
+        for Leaf { file, is_trusted } in leaves {
+            // Both lists are in the same order; what was gone has no leaf.
             let was_known = known
                 .find(|((path, _), _)| **path == file.path)
                 .is_some_and(|(_, digest)| digest.is_some());
             match &file.content {
                 _ if was_known => index.keep(&file.path, today),
-                Content::File { digest, .. } if trusted => {
+                Content::File { digest, .. } if *is_trusted => {
                     index.learn(&file.path, file.stat, *digest, today);
                 }
                 _ => {}
@@ -244,15 +223,19 @@ impl<'d> Contents<'d> {
     }
 }
 
-fn file_of(path: &RelPath, stat: FileStat, digest: Digest) -> InputFile {
-    InputFile {
-        path: path.clone(),
-        stat,
-        content: Content::File {
-            digest,
-            size: stat.size,
-            executable: stat.is_executable(),
+fn known_leaf(path: &RelPath, stat: FileStat, digest: Digest) -> Leaf {
+    let content = Content::File {
+        digest,
+        size: stat.size,
+        executable: stat.is_executable(),
+    };
+    Leaf {
+        file: InputFile {
+            path: path.clone(),
+            stat,
+            content,
         },
+        is_trusted: true,
     }
 }
 

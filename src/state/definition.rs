@@ -4,6 +4,7 @@
 //! digests alone: they may be secrets.
 
 use std::collections::BTreeMap;
+use std::env::consts::{ARCH, OS};
 use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use crate::digest::Digest;
 use crate::path::RelDir;
 use crate::watchfile::task::{Invocation, Task};
 
+use super::frame;
 use super::subject::Subject;
 
 /// A task's resolved command and surroundings, in canonical order.
@@ -23,6 +25,8 @@ pub(super) struct Definition {
     pub(super) outputs: Vec<String>,
     pub(super) tools: BTreeMap<String, Digest>,
     pub(super) deps: BTreeMap<String, Digest>,
+    /// Operating system and processor: a root may be shared between machines.
+    pub(super) platform: (String, String),
 }
 
 /// The value of a variable, as far as it may be remembered.
@@ -62,13 +66,13 @@ impl Definition {
                 .iter()
                 .map(|(name, product)| (name.as_str().to_owned(), *product))
                 .collect(),
+            platform: (OS.to_owned(), ARCH.to_owned()),
         }
     }
 
     /// Identity for a quick comparison with the last success.
     pub(super) fn digest(&self) -> Digest {
-        let bytes = postcard::to_stdvec(self).expect("plain data is always serialisable");
-        Digest::of(&bytes)
+        frame::digest_of(self)
     }
 }
 

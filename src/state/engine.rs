@@ -11,6 +11,8 @@ use crate::task_id::TaskName;
 
 use super::contents::Contents;
 use super::gc::{self, Collected};
+use super::live::Live;
+use super::outputs;
 use super::record::{Records, file_stem};
 use super::runlog::{RunLog, RunStats};
 use super::store::Store;
@@ -59,6 +61,7 @@ pub struct Engine<'d> {
     pub(super) contents: Contents<'d>,
     pub(super) store: Store<'d>,
     pub(super) warnings: Warnings,
+    pub(super) live: Live,
     dir: PathBuf,
     session: String,
     stages: AtomicU64,
@@ -106,6 +109,7 @@ impl<'d> Engine<'d> {
             contents: Contents::new(disk, root, dir.join("index"), clock_path),
             store: Store::new(disk, &cache_dir, session.clone()),
             warnings,
+            live: Live::default(),
             dir,
             session,
             stages: AtomicU64::new(0),
@@ -131,19 +135,22 @@ impl<'d> Engine<'d> {
     /// The task has to be examined once more after a wait: the other one may have done the work.
     /// `None` when locking is not possible; the task may run all the same.
     pub fn lock(&self, task: &TaskName, on_wait: &mut dyn FnMut()) -> Option<DiskLock> {
-        match self.try_lock(task)? {
+        match self.try_lock(task) {
             Locked::Held(lock) => Some(lock),
+            Locked::Impossible => None,
             Locked::Busy => {
                 on_wait();
-                self.lock_file(task, LockWait::Block)?
+                match self.lock_file(task, LockWait::Block) {
+                    Locked::Held(lock) => Some(lock),
+                    Locked::Busy | Locked::Impossible => None,
+                }
             }
         }
     }
 
     /// As [`Self::lock`], without waiting.
-    pub fn try_lock(&self, task: &TaskName) -> Option<Locked> {
-        let lock = self.lock_file(task, LockWait::Try)?;
-        Some(lock.map_or(Locked::Busy, Locked::Held))
+    pub fn try_lock(&self, task: &TaskName) -> Locked {
+        self.lock_file(task, LockWait::Try)
     }
 
     /// How long each task that ever succeeded here takes as a rule, ordered by name.
@@ -193,7 +200,8 @@ impl<'d> Engine<'d> {
                 self.note(self.disk.write_atomic(&path, &bytes));
             }
         }
-        if self.store.added_bytes() > self.options.cache_size / 16 {
+        let added = self.store.added_bytes();
+        if added > self.options.cache_size / 16 || added > 0 && self.is_collection_due() {
             self.note(self.collect().map(drop));
         }
     }
@@ -203,7 +211,14 @@ impl<'d> Engine<'d> {
     /// # Errors
     /// When the store cannot be read or written.
     pub fn collect(&self) -> Result<Option<Collected>, DiskError> {
-        gc::collect(self.disk, self.store.dir(), self.options.cache_size)
+        let collected = gc::collect(self.disk, self.store.dir(), self.options.cache_size)?;
+        if self.store.dir() != self.dir
+            && let Some(now) = self.contents.hash_time().0
+        {
+            // What a restore that was cut short left here, beside a store that is elsewhere.
+            gc::remove_leftovers(self.disk, &self.dir.join("tmp"), now.ns)?;
+        }
+        Ok(collected)
     }
 
     /// Forgets everything but the results in the store: every task is stale then.
@@ -217,6 +232,14 @@ impl<'d> Engine<'d> {
         self.disk.make_dir(&self.dir.join("tasks"))
     }
 
+    /// Forgets what is known of one task but its results in the store: it is stale then.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn clean_state_of(&self, task: &TaskName) -> Result<(), DiskError> {
+        self.records.forget(task)
+    }
+
     /// Removes every result from the store.
     ///
     /// # Errors
@@ -226,6 +249,25 @@ impl<'d> Engine<'d> {
             self.disk.remove(&self.store.dir().join(name))?;
         }
         Ok(())
+    }
+
+    /// Removes what the last success of `task` made and the directories that leaves empty; how
+    /// many files. The task is stale then. Nothing else is touched, whatever its patterns match.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn clean_outputs(&self, task: &TaskName) -> Result<usize, DiskError> {
+        let success = self.records.success(task, &self.warnings);
+        let outputs = success.map(|success| success.outputs).unwrap_or_default();
+        let mut removed = 0;
+        for output in &outputs {
+            let path = &output.file.path;
+            if outputs::behind_link(self.disk, &self.root, path).is_none() {
+                outputs::remove(self.disk, &self.root, path, |_| false)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 
     pub(super) fn may_write(&self) -> bool {
@@ -251,7 +293,18 @@ impl<'d> Engine<'d> {
         update(&mut log);
     }
 
-    /// A new directory name on the root's file system.
+    /// Whether nobody has collected the store for a day.
+    fn is_collection_due(&self) -> bool {
+        let last = self.disk.stat(&gc::clock_path(self.store.dir()));
+        let now = self.contents.hash_time().0;
+        match (last, now) {
+            (Ok(last), Some(now)) => last.mtime_ns < now.ns - gc::PERIOD_NS,
+            (Err(_), _) => true,
+            (Ok(_), None) => false,
+        }
+    }
+
+    /// A new name on the root's file system.
     pub(super) fn stage(&self) -> PathBuf {
         let n = self.stages.fetch_add(1, Ordering::Relaxed);
         self.dir
@@ -259,13 +312,19 @@ impl<'d> Engine<'d> {
             .join(format!("{}-restore-{n}", self.session))
     }
 
-    fn lock_file(&self, task: &TaskName, wait: LockWait) -> Option<Option<DiskLock>> {
+    fn lock_file(&self, task: &TaskName, wait: LockWait) -> Locked {
         if !self.may_write() {
-            return None;
+            return Locked::Impossible;
         }
         let path = self.dir.join("lock").join(file_stem(task));
-        let locked = self.disk.lock(&path, wait);
-        locked.map_err(|error| self.note(Err(error))).ok()
+        match self.disk.lock(&path, wait) {
+            Ok(Some(lock)) => Locked::Held(lock),
+            Ok(None) => Locked::Busy,
+            Err(error) => {
+                self.note(Err(error));
+                Locked::Impossible
+            }
+        }
     }
 
     fn run_log(&self) -> &Mutex<RunLog> {
@@ -288,6 +347,9 @@ pub enum Locked {
     Held(DiskLock),
     /// Somebody else holds it.
     Busy,
+    /// Nothing can be locked here: the state is read-only, or the file system cannot. The task
+    /// may run all the same.
+    Impossible,
 }
 
 fn make_dirs(disk: &dyn Disk, top: &Path, dir: &Path) -> Result<(), DiskError> {

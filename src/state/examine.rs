@@ -1,5 +1,6 @@
 //! The question: [`Engine::examine`] looks at a task and gives an [`Examined`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::digest::Digest;
@@ -10,16 +11,19 @@ use crate::task_id::TaskName;
 use crate::watchfile::task::Caching;
 
 use super::compare;
-use super::contents::Snapshot;
 use super::definition::Definition;
 use super::engine::Engine;
-use super::input::{InputFile, OutputFile};
+use super::input::{Content, InputFile, OutputFile};
 use super::key;
 use super::outputs::{self, Check};
 use super::quick;
-use super::record::{Attempt, Inputs, Marker, Success};
-use super::subject::{Demand, Subject};
+use super::record::{Attempt, Marker, Success};
+use super::subject::{Changed, Demand, Subject};
+use super::tree::{Leaf, Tree};
 use super::verdict::{Reason, Verdict};
+
+/// Tasks with fewer inputs are kept in memory only when [`Engine::prepare`] asks for it.
+const LIVE_FILES_MIN: usize = 1000;
 
 /// Why the engine could not do its work for a task.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +64,7 @@ pub struct Examined {
     pub(super) key: Digest,
     pub(super) definition: Definition,
     /// The inputs; not looked into when stat data alone showed that the task is fresh.
-    pub(super) inputs: Option<Arc<Snapshot>>,
+    pub(super) inputs: Option<Tree>,
     pub(super) success: Option<Arc<Success>>,
     pub(super) marker: Option<Marker>,
 }
@@ -106,8 +110,9 @@ impl Examined {
 
     /// What was compared, in order of path. Empty when stat data alone answered.
     #[must_use]
-    pub fn inputs(&self) -> &[InputFile] {
-        self.inputs.as_ref().map_or(&[], |inputs| &inputs.files)
+    pub fn inputs(&self) -> Vec<&InputFile> {
+        let trees = self.inputs.iter();
+        trees.flat_map(Tree::files).collect()
     }
 
     /// What its last success made, in order of path.
@@ -128,9 +133,17 @@ impl Engine<'_> {
     pub fn examine(&self, subject: &Subject<'_>) -> Result<Examined, StateError> {
         let task = &subject.task.name;
         let definition = Definition::of(subject);
-        let entries = subject.inputs();
         let marker = self.records.marker(task, &self.warnings);
         let success = self.records.success(task, &self.warnings).map(Arc::new);
+        let seen = match subject.changed {
+            Changed::Unknown => None,
+            Changed::Only(paths) => self.live.get(task).map(|seen| (seen, paths)),
+        };
+        if let Some((seen, paths)) = seen {
+            let inputs = self.update(seen.now, subject, paths)?;
+            return self.judge(subject, definition, inputs, None, success, marker);
+        }
+        let entries = subject.inputs();
         if let Some(success) = &success
             && marker.is_none()
             && may_be_fresh(subject)
@@ -149,44 +162,64 @@ impl Engine<'_> {
                 marker,
             });
         }
-        self.examine_closely(subject, definition, &entries, success, marker)
+        let inputs = self.read_all(task, &entries)?;
+        self.judge(subject, definition, inputs, Some(&entries), success, marker)
+    }
+
+    /// Reads the inputs of `subject` into memory, some 250 bytes each, so that its first change
+    /// while watching costs as little as the later ones. Worth it from some thousand inputs on.
+    ///
+    /// # Errors
+    /// [`StateError::Inputs`].
+    pub fn prepare(&self, subject: &Subject<'_>) -> Result<(), StateError> {
+        let task = &subject.task.name;
+        let inputs = self.read_all(task, &subject.inputs())?;
+        // This also digests the tree's directories.
+        let key = key::key(subject, &Definition::of(subject), &inputs);
+        self.live.put(task, inputs.clone());
+        match self.records.success(task, &self.warnings) {
+            Some(success) if success.key == key => self.live.put_success(task, key, inputs),
+            Some(success) => drop(self.last_inputs(task, &success.key)),
+            None => {}
+        }
+        Ok(())
     }
 
     /// The inputs that a command with `{files}` is given: those that are new or differ from the
     /// last success, all of them if there is none. In order of path.
     #[must_use]
     pub fn changed_files(&self, examined: &Examined) -> Vec<RelPath> {
-        let files = examined.inputs();
+        let Some(now) = &examined.inputs else {
+            return Vec::new();
+        };
         let last = examined.success.as_ref();
-        let last = last.and_then(|success| {
-            self.records
-                .inputs(&examined.task, &success.key, &self.warnings)
-        });
-        match last {
-            Some(last) => compare::changed_since(&last.files, files)
-                .into_iter()
-                .map(|file| file.path.clone())
-                .collect(),
-            None => files.iter().map(|file| file.path.clone()).collect(),
-        }
+        let last = last.and_then(|success| self.last_inputs(&examined.task, &success.key));
+        compare::changed_since(&last.unwrap_or_default(), now)
     }
 
-    fn examine_closely(
+    fn judge(
         &self,
         subject: &Subject<'_>,
         definition: Definition,
-        entries: &[&FileEntry],
+        inputs: Tree,
+        entries: Option<&[&FileEntry]>,
         mut success: Option<Arc<Success>>,
         marker: Option<Marker>,
     ) -> Result<Examined, StateError> {
         let task = &subject.task.name;
-        let paths = entries.iter().map(|entry| (&entry.path, &entry.stat));
-        let snapshot = self.read_inputs(task, paths)?;
-        let key = key::key(subject, &definition, &snapshot.files);
+        let key = key::key(subject, &definition, &inputs);
+        match (subject.changed, entries) {
+            (Changed::Unknown, _) => {}
+            // Few inputs are looked through faster than it is worth memory.
+            (Changed::Only(_), Some(entries)) if entries.len() < LIVE_FILES_MIN => {}
+            (Changed::Only(_), _) => self.live.put(task, inputs.clone()),
+        }
         let mut reasons = Vec::new();
         if let Some(success) = &mut success {
-            if success.key != key {
-                reasons.extend(self.differences(task, success, &definition, &snapshot));
+            if success.key == key {
+                self.live.put_success(task, key, inputs.clone());
+            } else {
+                reasons.extend(self.differences(task, success, &definition, &inputs));
             }
             match self.check_outputs(task, success)? {
                 Check::Differ { missing, edited } => {
@@ -199,7 +232,7 @@ impl Engine<'_> {
                 }
                 check @ (Check::Same | Check::Touched(_)) => {
                     if reasons.is_empty() && marker.is_none() && self.may_write() {
-                        self.remember_stats(success, check, &snapshot, entries);
+                        self.remember_stats(success, check, &inputs, entries);
                     }
                 }
             }
@@ -216,10 +249,32 @@ impl Engine<'_> {
             also: reasons,
             key,
             definition,
-            inputs: Some(Arc::new(snapshot)),
+            inputs: Some(inputs),
             success,
             marker,
         })
+    }
+
+    /// The inputs as they are now, when they were like `tree` and at most `paths` changed since.
+    fn update(
+        &self,
+        mut tree: Tree,
+        subject: &Subject<'_>,
+        paths: &[RelPath],
+    ) -> Result<Tree, StateError> {
+        // A write within the tick of the clock in which a file was read does not show in its
+        // stat, and so may not have been noticed by whoever watches.
+        let asked: BTreeSet<RelPath> = paths.iter().chain(tree.untrusted()).cloned().collect();
+        let present: Vec<_> = asked
+            .iter()
+            .filter_map(|path| Some((path, subject.input(path)?)))
+            .collect();
+        let read = self.read_inputs(&subject.task.name, present.into_iter())?;
+        let mut read = read.into_iter().peekable();
+        for path in &asked {
+            tree.set(path, read.next_if(|leaf| leaf.file.path == *path));
+        }
+        Ok(tree)
     }
 
     fn differences(
@@ -227,26 +282,45 @@ impl Engine<'_> {
         task: &TaskName,
         success: &Success,
         definition: &Definition,
-        snapshot: &Snapshot,
+        now: &Tree,
     ) -> Vec<Reason> {
-        let Some(last) = self.records.inputs(task, &success.key, &self.warnings) else {
-            return vec![Reason::Unknown];
-        };
-        let Inputs {
-            key: _,
-            definition: last_definition,
-            files,
-        } = last;
-        let mut reasons = compare::definitions(&last_definition, definition);
-        let change = compare::inputs(&files, &snapshot.files);
-        if !change.is_empty() {
-            reasons.push(Reason::Input(change));
+        let mut reasons = Vec::new();
+        if success.definition != definition.digest() {
+            let last = self.records.inputs(task, &success.key, &self.warnings);
+            let last = last.map(|inputs| inputs.definition);
+            reasons.extend(
+                last.iter()
+                    .flat_map(|last| compare::definitions(last, definition)),
+            );
+        }
+        if let Some(last) = self.last_inputs(task, &success.key) {
+            let change = compare::inputs(&last, now);
+            if !change.is_empty() {
+                reasons.push(Reason::Input(change));
+            }
         }
         if reasons.is_empty() {
-            // Another platform, or another version of the key.
+            // What it was made from is lost, or another version made the key.
             reasons.push(Reason::Unknown);
         }
         reasons
+    }
+
+    /// What the success with this key was made from.
+    fn last_inputs(&self, task: &TaskName, key: &Digest) -> Option<Tree> {
+        let seen = self.live.get(task).and_then(|seen| seen.success);
+        if let Some((_, inputs)) = seen.filter(|(known, _)| known == key) {
+            return Some(inputs);
+        }
+        let recorded = self.records.inputs(task, key, &self.warnings)?;
+        let inputs = Tree::new(recorded.files.into_iter().map(recorded_leaf).collect());
+        self.live.put_success(task, *key, inputs.clone());
+        Some(inputs)
+    }
+
+    fn read_all(&self, task: &TaskName, entries: &[&FileEntry]) -> Result<Tree, StateError> {
+        let paths = entries.iter().map(|entry| (&entry.path, &entry.stat));
+        Ok(Tree::new(self.read_inputs(task, paths)?))
     }
 
     /// Notes the stats by which the same success is known from now on.
@@ -254,17 +328,19 @@ impl Engine<'_> {
         &self,
         success: &mut Arc<Success>,
         check: Check,
-        snapshot: &Snapshot,
-        entries: &[&FileEntry],
+        inputs: &Tree,
+        entries: Option<&[&FileEntry]>,
     ) {
         // What was read may be newer than what was listed; then the listed stats say nothing.
-        let as_listed = snapshot.files.len() == entries.len()
-            && snapshot
-                .files
-                .iter()
-                .zip(entries)
-                .all(|(file, entry)| file.stat == entry.stat);
-        let quick = (as_listed && snapshot.is_trusted()).then(|| quick::digest(entries));
+        let as_listed = |entries: &&[&FileEntry]| {
+            inputs.untrusted().is_empty()
+                && inputs.files().len() == entries.len()
+                && inputs
+                    .files()
+                    .zip(*entries)
+                    .all(|(file, entry)| file.stat == entry.stat)
+        };
+        let quick = entries.filter(as_listed).map(quick::digest);
         let outputs = match check {
             Check::Touched(outputs) => Some(outputs),
             Check::Same | Check::Differ { .. } => None,
@@ -293,11 +369,11 @@ impl Engine<'_> {
         })
     }
 
-    pub(super) fn read_inputs<'a>(
+    fn read_inputs<'a>(
         &self,
         task: &TaskName,
         paths: impl ExactSizeIterator<Item = (&'a RelPath, &'a FileStat)>,
-    ) -> Result<Snapshot, StateError> {
+    ) -> Result<Vec<Leaf>, StateError> {
         let read = self.contents.read(paths, &self.warnings);
         read.map_err(|source| StateError::Inputs {
             task: task.clone(),
@@ -309,6 +385,26 @@ impl Engine<'_> {
 impl Check {
     fn is_same(&self) -> bool {
         matches!(self, Self::Same)
+    }
+}
+
+/// A recorded input; its stat is not known any more.
+fn recorded_leaf((path, content): (RelPath, Content)) -> Leaf {
+    let stat = FileStat {
+        dev: 0,
+        ino: 0,
+        size: 0,
+        mtime_ns: 0,
+        ctime_ns: 0,
+        mode: 0,
+    };
+    Leaf {
+        file: InputFile {
+            path,
+            stat,
+            content,
+        },
+        is_trusted: true,
     }
 }
 

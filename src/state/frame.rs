@@ -53,16 +53,24 @@ pub(super) enum Spoiled {
 
 /// The bytes of a file that holds `value`.
 pub(super) fn encode(kind: Kind, value: &impl Serialize) -> Vec<u8> {
-    let start = vec![0; HEADER];
-    let mut bytes = postcard::to_extend(value, start)
-        .expect("plain data of known length is always serialisable");
-    let (header, payload) = bytes.split_at_mut(HEADER);
-    let checksum = Digest::of(payload);
-    header[..8].copy_from_slice(MAGIC);
-    header[8..12].copy_from_slice(kind.tag());
-    header[12..16].copy_from_slice(&VERSION.to_le_bytes());
-    header[16..24].copy_from_slice(&(payload.len() as u64).to_le_bytes());
-    header[24..].copy_from_slice(checksum.as_bytes());
+    let bytes = postcard::to_extend(value, vec![0; HEADER]);
+    let mut bytes = bytes.expect("plain data of known length is always serialisable");
+    fill_header(kind, &mut bytes);
+    bytes
+}
+
+/// The digest of a value as it would be written.
+pub(super) fn digest_of(value: &impl Serialize) -> Digest {
+    let bytes = postcard::to_stdvec(value);
+    Digest::of(&bytes.expect("plain data of known length is always serialisable"))
+}
+
+/// The bytes of a file that holds `payload`.
+pub(super) fn wrap(kind: Kind, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER + payload.len());
+    bytes.resize(HEADER, 0);
+    bytes.extend_from_slice(payload);
+    fill_header(kind, &mut bytes);
     bytes
 }
 
@@ -71,6 +79,15 @@ pub(super) fn encode(kind: Kind, value: &impl Serialize) -> Vec<u8> {
 /// # Errors
 /// [`Spoiled`].
 pub(super) fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, Spoiled> {
+    let payload = open(kind, bytes)?;
+    postcard::from_bytes(payload).map_err(|_| Spoiled::Torn)
+}
+
+/// The payload of a file.
+///
+/// # Errors
+/// [`Spoiled`].
+pub(super) fn open(kind: Kind, bytes: &[u8]) -> Result<&[u8], Spoiled> {
     let known = bytes.len().min(MAGIC.len());
     if bytes[..known] != MAGIC[..known] {
         return Err(Spoiled::Foreign);
@@ -88,7 +105,17 @@ pub(super) fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T,
     {
         return Err(Spoiled::Torn);
     }
-    postcard::from_bytes(payload).map_err(|_| Spoiled::Torn)
+    Ok(payload)
+}
+
+fn fill_header(kind: Kind, bytes: &mut [u8]) {
+    let (header, payload) = bytes.split_at_mut(HEADER);
+    let checksum = Digest::of(payload);
+    header[..8].copy_from_slice(MAGIC);
+    header[8..12].copy_from_slice(kind.tag());
+    header[12..16].copy_from_slice(&VERSION.to_le_bytes());
+    header[16..24].copy_from_slice(&(payload.len() as u64).to_le_bytes());
+    header[24..].copy_from_slice(checksum.as_bytes());
 }
 
 fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {

@@ -11,6 +11,9 @@ use crate::disk::{Disk, DiskError, LockWait};
 /// What is staged and older than this was left by a crash.
 const STAGED_NS: i64 = 24 * 3_600_000_000_000;
 
+/// A store that is used is collected at least this often.
+pub(super) const PERIOD_NS: i64 = 24 * 3_600_000_000_000;
+
 /// What a collection did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
@@ -34,7 +37,7 @@ pub(super) fn collect(
     let Some(_held) = disk.lock(&lock, LockWait::Try)? else {
         return Ok(None);
     };
-    let now_ns = disk.clock(&dir.join("gc.clock"))?.ns;
+    let now_ns = disk.clock(&clock_path(dir))?.ns;
     remove_leftovers(disk, &dir.join("tmp"), now_ns)?;
     let mut entries = Vec::new();
     for kind in ["ac", "cas"] {
@@ -67,7 +70,13 @@ pub(super) fn collect(
     Ok(Some(collected))
 }
 
-fn remove_leftovers(disk: &dyn Disk, tmp: &Path, now_ns: i64) -> Result<(), DiskError> {
+/// A file that every collection writes to.
+pub(super) fn clock_path(dir: &Path) -> PathBuf {
+    dir.join("gc.clock")
+}
+
+/// Removes what is in `tmp` for longer than any run takes.
+pub(super) fn remove_leftovers(disk: &dyn Disk, tmp: &Path, now_ns: i64) -> Result<(), DiskError> {
     for path in names(disk, tmp)? {
         if disk
             .stat(&path)

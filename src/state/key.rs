@@ -6,28 +6,24 @@
 use prost::Message;
 
 use crate::digest::Digest;
-use crate::path::{RelDir, RelPath};
+use crate::path::RelDir;
 use crate::pattern::Pattern;
 use crate::task_id::TaskName;
 
 use super::definition::{Definition, arguments, environment};
-use super::input::{Content, InputFile, OutputFile};
-use super::parallel;
+use super::input::OutputFile;
 use super::reapi::{
-    Action, Command, Directory, DirectoryNode, EnvironmentVariable, FileNode, Named, Platform,
-    Property, Salt, SymlinkNode, digest_of, refer,
+    Action, Command, EnvironmentVariable, Named, Platform, Property, Salt, digest_of,
 };
 use super::subject::Subject;
+use super::tree::{Leaf, Tree};
 
-/// Directories with more files than this are digested on several cores.
-const PARALLEL_FILES: usize = 2048;
-
-/// The key of `subject` with these inputs, which are in order of path.
-pub(super) fn key(subject: &Subject<'_>, definition: &Definition, inputs: &[InputFile]) -> Digest {
+/// The key of `subject` with these inputs.
+pub(super) fn key(subject: &Subject<'_>, definition: &Definition, inputs: &Tree) -> Digest {
     let platform = Some(Platform {
         properties: vec![
-            property("Arch", std::env::consts::ARCH),
-            property("OSFamily", std::env::consts::OS),
+            property("Arch", &definition.platform.1),
+            property("OSFamily", &definition.platform.0),
         ],
     });
     let variable = |(name, value)| EnvironmentVariable { name, value };
@@ -48,10 +44,9 @@ pub(super) fn key(subject: &Subject<'_>, definition: &Definition, inputs: &[Inpu
         tools: definition.tools.iter().map(named).collect(),
         deps: definition.deps.iter().map(named).collect(),
     };
-    let (_, root) = digest_of(&directory(inputs, 0));
     let action = Action {
         command_digest: Some(digest_of(&command).1),
-        input_root_digest: Some(root),
+        input_root_digest: Some(inputs.digest()),
         salt: salt.encode_to_vec(),
         platform,
     };
@@ -60,8 +55,12 @@ pub(super) fn key(subject: &Subject<'_>, definition: &Definition, inputs: &[Inpu
 
 /// What dependents see of a task that has declared outputs: the tree of what it made.
 pub(super) fn product(outputs: &[OutputFile]) -> Digest {
-    let files: Vec<InputFile> = outputs.iter().map(|output| output.file.clone()).collect();
-    digest_of(&directory(&files, 0)).0
+    let leaf = |output: &OutputFile| Leaf {
+        file: output.file.clone(),
+        is_trusted: output.is_trusted,
+    };
+    let tree = Tree::new(outputs.iter().map(leaf).collect());
+    digest_of(&tree.digest()).0
 }
 
 /// What a dependent of a group sees of it: the products of the group's own dependencies.
@@ -119,68 +118,29 @@ fn relative(path: &[u8], dir: &RelDir) -> Vec<u8> {
     words.join(&b'/')
 }
 
-/// The tree of `inputs`, all of which lie in one directory whose path, with its final `/`, is
-/// `skip` bytes long.
-fn directory(inputs: &[InputFile], skip: usize) -> Directory {
-    let mut directory = Directory::default();
-    let mut below = Vec::new();
-    let mut rest = inputs;
-    while let Some(first) = rest.first() {
-        let name = component(&first.path, skip);
-        let end = skip + name.len();
-        if first.path.as_bytes().len() == end {
-            add_leaf(&mut directory, name, &first.content);
-            rest = &rest[1..];
-            continue;
-        }
-        // In order of bytes, what lies below one directory stands together.
-        let prefix = &first.path.as_bytes()[..=end];
-        let len = rest.partition_point(|input| input.path.as_bytes().starts_with(prefix));
-        let (inside, after) = rest.split_at(len);
-        below.push((name.to_vec(), inside, end + 1));
-        rest = after;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_dependencies_is_not_part_of_a_group() {
+        let dep = |name: &str| (TaskName::new(name), Digest::of(name.as_bytes()));
+        assert_eq!(
+            group_product(&[dep("a"), dep("b")]),
+            group_product(&[dep("b"), dep("a")])
+        );
+        assert_ne!(group_product(&[dep("a")]), group_product(&[dep("b")]));
     }
-    let much = inputs.len() > PARALLEL_FILES;
-    let digested = parallel::map(&below, much, |(name, inside, skip)| DirectoryNode {
-        name: name.clone(),
-        digest: Some(digest_of(&self::directory(inside, *skip)).1),
-    });
-    directory.directories.extend(digested);
-    directory.files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    directory
-        .directories
-        .sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    directory
-        .symlinks
-        .sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    directory
-}
 
-fn component(path: &RelPath, skip: usize) -> &[u8] {
-    let rest = &path.as_bytes()[skip..];
-    let end = rest.iter().position(|&byte| byte == b'/');
-    &rest[..end.unwrap_or(rest.len())]
-}
-
-fn add_leaf(directory: &mut Directory, name: &[u8], content: &Content) {
-    let name = name.to_vec();
-    match content {
-        Content::File {
-            digest,
-            size,
-            executable,
-        } => directory.files.push(FileNode {
-            name,
-            digest: Some(refer(digest, *size)),
-            is_executable: *executable,
-        }),
-        Content::Link { target } => directory.symlinks.push(SymlinkNode {
-            name,
-            target: target.to_vec(),
-        }),
-        Content::EmptyDir => directory.directories.push(DirectoryNode {
-            name,
-            digest: Some(digest_of(&Directory::default()).1),
-        }),
+    #[test]
+    fn output_paths_are_relative_to_the_working_directory() {
+        let from = |path: &str, dir: &str| {
+            let dir = RelDir::new(dir.as_bytes()).unwrap();
+            String::from_utf8(relative(path.as_bytes(), &dir)).unwrap()
+        };
+        assert_eq!(from("a/b/c", "a/b"), "c");
+        assert_eq!(from("a/c", "a/b"), "../c");
+        assert_eq!(from("a", "."), "a");
+        assert_eq!(from("", "a"), "..");
     }
 }

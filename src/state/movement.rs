@@ -6,9 +6,10 @@ use crate::disk::DiskError;
 use crate::files::FileEntry;
 use crate::path::RelPath;
 
-use super::contents::{Contents, Snapshot};
+use super::contents::Contents;
 use super::input::InputFile;
 use super::quick;
+use super::tree::Tree;
 use super::verdict::PathSample;
 use super::warning::Warnings;
 
@@ -72,34 +73,40 @@ pub(super) struct After {
 
 /// Compares the inputs `before` the command with the files `after` it.
 pub(super) fn compare(
-    before: &Snapshot,
+    before: &Tree,
     after: &[&FileEntry],
     contents: &Contents<'_>,
     warnings: &Warnings,
 ) -> Result<After, DiskError> {
     let (mut changed, mut touched) = (PathSample::default(), PathSample::default());
     let mut unsure: Vec<(&InputFile, &FileEntry)> = Vec::new();
-    let mut gone = before.files.iter().zip(&before.trusted).peekable();
+    let mut leaves = before.leaves().into_iter().peekable();
     for entry in after {
-        while let Some((file, _)) = gone.next_if(|(file, _)| file.path < entry.path) {
-            changed.push(&file.path);
+        while let Some(gone) = leaves.next_if(|leaf| leaf.file.path < entry.path) {
+            changed.push(&gone.file.path);
         }
-        match gone.next_if(|(file, _)| file.path == entry.path) {
+        match leaves.next_if(|leaf| leaf.file.path == entry.path) {
             None => changed.push(&entry.path),
-            Some((file, true)) if file.stat == entry.stat => {}
-            Some((file, _)) => unsure.push((file, entry)),
+            Some(leaf) if leaf.is_trusted && leaf.file.stat == entry.stat => {}
+            Some(leaf) => unsure.push((&leaf.file, entry)),
         }
     }
-    gone.for_each(|(file, _)| changed.push(&file.path));
+    leaves.for_each(|gone| changed.push(&gone.file.path));
 
     let paths = unsure.iter().map(|(_, entry)| (&entry.path, &entry.stat));
     let now = contents.read(paths, warnings)?;
+    let find = |path: &RelPath| {
+        let at = now.binary_search_by(|leaf| leaf.file.path.cmp(path));
+        at.ok().map(|at| &now[at].file)
+    };
     for (file, entry) in unsure {
-        let content = find(&now, &file.path);
-        if content.is_none_or(|found| found.content != file.content) {
-            changed.push(&file.path);
-        } else if content.is_none_or(|found| found.stat != file.stat || found.stat != entry.stat) {
-            touched.push(&file.path);
+        match find(&file.path) {
+            Some(found) if found.content == file.content => {
+                if found.stat != file.stat || found.stat != entry.stat {
+                    touched.push(&file.path);
+                }
+            }
+            _ => changed.push(&file.path),
         }
     }
     let movement = match (changed.is_empty(), touched.is_empty()) {
@@ -107,16 +114,12 @@ pub(super) fn compare(
         (true, false) => Movement::Touched(touched),
         (true, true) => Movement::Still,
     };
-    let is_trusted = now.is_trusted() && !matches!(movement, Movement::Changed(_));
+    let is_trusted = now.iter().all(|leaf| leaf.is_trusted);
+    let is_trusted = is_trusted && !matches!(movement, Movement::Changed(_));
     Ok(After {
         movement,
         quick: is_trusted.then(|| quick::digest(after)),
     })
-}
-
-fn find<'a>(snapshot: &'a Snapshot, path: &RelPath) -> Option<&'a InputFile> {
-    let at = snapshot.files.binary_search_by(|file| file.path.cmp(path));
-    at.ok().map(|at| &snapshot.files[at])
 }
 
 #[cfg(test)]

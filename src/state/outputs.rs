@@ -12,6 +12,7 @@ use crate::pattern::PatternSet;
 use super::contents::Contents;
 use super::input::{Content, InputFile, OutputFile};
 use super::parallel;
+use super::tree::Leaf;
 use super::verdict::PathSample;
 use super::warning::Warnings;
 
@@ -81,12 +82,9 @@ pub(super) fn read(
     warnings: &Warnings,
 ) -> Result<Vec<OutputFile>, DiskError> {
     let paths = found.files.iter().map(|(path, stat)| (path, stat));
-    let snapshot = contents.read(paths, warnings)?;
-    let mut outputs: Vec<_> = snapshot
-        .files
-        .into_iter()
-        .zip(snapshot.trusted)
-        .map(|(file, is_trusted)| OutputFile { file, is_trusted })
+    let read = contents.read(paths, warnings)?.into_iter();
+    let mut outputs: Vec<_> = read
+        .map(|Leaf { file, is_trusted }| OutputFile { file, is_trusted })
         .collect();
     outputs.extend(found.empty_dirs.iter().map(|(path, stat)| OutputFile {
         file: InputFile {
@@ -130,14 +128,14 @@ pub(super) fn check(
         .filter(|(output, _)| output.file.content != Content::EmptyDir)
         .map(|(output, stat)| (&output.file.path, stat))
         .collect();
-    let snapshot = contents.read(unsure.into_iter(), warnings)?;
-    let mut read = snapshot.files.into_iter().zip(snapshot.trusted).peekable();
+    let read = contents.read(unsure.into_iter(), warnings)?;
+    let mut read = read.into_iter().peekable();
     let mut touched = Vec::new();
     let mut is_touched = false;
     for (output, stat) in now {
-        let is_read = read.next_if(|(file, _)| file.path == output.file.path);
+        let is_read = read.next_if(|leaf| leaf.file.path == output.file.path);
         let is_same = match &is_read {
-            Some((file, _)) => file.content == output.file.content,
+            Some(leaf) => leaf.file.content == output.file.content,
             None if output.file.content == Content::EmptyDir => stat.file_type() == FileType::Dir,
             // Its stat answered, or it went away or became a directory since.
             None => output.is_trusted && output.file.stat == stat,
@@ -146,7 +144,7 @@ pub(super) fn check(
             edited.push(&output.file.path);
         }
         touched.push(match is_read {
-            Some((file, is_trusted)) => {
+            Some(Leaf { file, is_trusted }) => {
                 is_touched |= is_trusted != output.is_trusted || file.stat != output.file.stat;
                 OutputFile { file, is_trusted }
             }
@@ -227,6 +225,24 @@ pub(super) fn behind_link(disk: &dyn Disk, root: &Root, path: &RelPath) -> Optio
         .filter_map(|dir| dir.as_rel_path().cloned())
         .filter(is_other)
         .last()
+}
+
+/// Removes an output and the directories that leaves empty, up to one that `is_needed`.
+pub(super) fn remove(
+    disk: &dyn Disk,
+    root: &Root,
+    path: &RelPath,
+    is_needed: impl Fn(&RelPath) -> bool,
+) -> Result<(), DiskError> {
+    disk.remove(&root.join(path))?;
+    for dir in path.ancestors() {
+        let Some(dir) = dir.as_rel_path() else { break };
+        // One that is gone or cannot be removed is as good as one that is not empty.
+        if is_needed(dir) || !disk.remove_empty_dir(&root.join(dir)).unwrap_or(false) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The engine's own directory and git's are nobody's output.

@@ -28,7 +28,7 @@ impl Statted for &crate::files::FileEntry {
     }
 }
 
-impl Statted for super::input::InputFile {
+impl Statted for &super::input::InputFile {
     fn path(&self) -> &RelPath {
         &self.path
     }
@@ -44,16 +44,14 @@ pub(super) fn digest<T: Statted>(files: &[T]) -> Digest {
     let digests = parallel::map(&chunks, files.len() > 4 * CHUNK, |chunk| {
         chunk_digest(chunk)
     });
-    match digests[..] {
-        [digest] => digest,
-        _ => {
-            let bytes: Vec<u8> = digests
-                .iter()
-                .flat_map(|digest| *digest.as_bytes())
-                .collect();
-            Digest::of(&bytes)
-        }
+    if let [digest] = digests[..] {
+        return digest;
     }
+    let bytes: Vec<u8> = digests
+        .iter()
+        .flat_map(|digest| *digest.as_bytes())
+        .collect();
+    Digest::of(&bytes)
 }
 
 fn chunk_digest<T: Statted>(files: &[T]) -> Digest {

@@ -141,6 +141,13 @@ impl<'d> Records<'d> {
         self.disk.remove(&self.path(task, "run"))
     }
 
+    /// Forgets everything about the task.
+    pub(super) fn forget(&self, task: &TaskName) -> Result<(), DiskError> {
+        ["ok", "in", "run"]
+            .iter()
+            .try_for_each(|extension| self.disk.remove(&self.path(task, extension)))
+    }
+
     /// `Ok(None)` when there is no such file, `Err` when it cannot be read.
     fn load<T: DeserializeOwned>(
         &self,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::change::FileType;
 use crate::disk::{Disk, DiskError, FileStat};
 use crate::path::{RelDir, RelPath, Root};
-use crate::pattern::PatternSet;
+use crate::pattern::{PatternIndex, PatternSet};
 
 use super::contents::Contents;
 use super::input::Content;
@@ -51,8 +51,11 @@ pub(super) struct Restorer<'a> {
     pub(super) store: &'a Store<'a>,
     pub(super) contents: &'a Contents<'a>,
     pub(super) warnings: &'a Warnings,
-    /// A new directory on the root's file system, for what is not in place yet.
+    /// A name on the root's file system that is nobody else's; with a number it is the name of
+    /// what is not in place yet.
     pub(super) stage: PathBuf,
+    /// The outputs of all tasks: what others may produce too is not removed.
+    pub(super) produced: &'a PatternIndex,
 }
 
 /// Checks that `result` writes only where `declared` allows it.
@@ -108,7 +111,7 @@ impl Restorer<'_> {
             .map(|(path, _)| path);
         let extra: Vec<&RelPath> = present
             .chain(&found.strange)
-            .filter(|path| !keep.contains(path))
+            .filter(|path| !keep.contains(path) && self.produced.matching(path).len() < 2)
             .collect();
         if wrong.is_empty() && extra.is_empty() {
             return Ok(Ended::Done { written: 0 });
@@ -122,16 +125,26 @@ impl Restorer<'_> {
             }
             before_writing()?;
             for path in extra {
-                self.remove_extra(path, &keep)?;
+                outputs::remove(self.disk, self.root, path, |dir| keep.contains(dir))?;
             }
             self.put_in_place(&wrong)?;
             Ok(Ended::Done {
                 written: wrong.len(),
             })
         });
-        // What is left of the stage is collected later.
-        drop(self.disk.remove(&self.stage));
+        if !matches!(ended, Ok(Ended::Done { .. })) {
+            for n in 0..wrong.len() {
+                // What is left is collected later.
+                drop(self.disk.remove(&self.staged(n)));
+            }
+        }
         ended
+    }
+
+    fn staged(&self, n: usize) -> PathBuf {
+        let mut name = self.stage.clone().into_os_string();
+        name.push(format!("-{n}"));
+        PathBuf::from(name)
     }
 
     /// The outputs of `result` that are not on disk as they should be.
@@ -149,7 +162,7 @@ impl Restorer<'_> {
             (Content::File { size, .. }, Some(stat)) => {
                 stat.file_type() == FileType::File
                     && stat.size == *size
-                    && stat.mode & 0o7777 == output.mode
+                    && stat.mode & 0o777 == output.mode
             }
             (Content::Link { .. }, Some(stat)) => stat.file_type() == FileType::Symlink,
             (Content::EmptyDir, _) | (_, None) => false,
@@ -158,16 +171,15 @@ impl Restorer<'_> {
         let paths: Vec<_> = candidates
             .filter_map(|output| Some((&output.path, stat_of(&output.path)?)))
             .collect();
-        let snapshot = self.contents.read(paths.into_iter(), self.warnings)?;
+        let read = self.contents.read(paths.into_iter(), self.warnings)?;
         let is_right = |output: &StoredOutput| match &output.content {
             Content::EmptyDir => found
                 .empty_dirs
                 .iter()
                 .any(|(path, _)| *path == output.path),
-            content => snapshot
-                .files
-                .binary_search_by(|file| file.path.cmp(&output.path))
-                .is_ok_and(|at| snapshot.files[at].content == *content),
+            content => read
+                .binary_search_by(|leaf| leaf.file.path.cmp(&output.path))
+                .is_ok_and(|at| read[at].file.content == *content),
         };
         Ok(result
             .outputs
@@ -187,10 +199,9 @@ impl Restorer<'_> {
 
     /// Copies what is needed aside; `false` when the store does not have it.
     fn stage(&self, wrong: &[&StoredOutput]) -> Result<bool, DiskError> {
-        self.disk.make_dir(&self.stage)?;
         let numbered: Vec<_> = wrong.iter().enumerate().collect();
         let staged = parallel::map(&numbered, numbered.len() > 8, |(n, output)| {
-            let place = self.stage.join(n.to_string());
+            let place = self.staged(*n);
             match &output.content {
                 Content::File { digest, .. } => {
                     if !self.store.take(digest, &place, self.warnings)? {
@@ -232,28 +243,104 @@ impl Restorer<'_> {
                         // Whatever of it was an output is gone by now; more is not ours to remove.
                         self.disk.remove_empty_dir(&place)?;
                     }
-                    self.disk.rename(&self.stage.join(n.to_string()), &place)?;
+                    self.disk.rename(&self.staged(n), &place)?;
                 }
             }
         }
         Ok(())
     }
+}
 
-    /// Removes an output that the result does not have, and the directories it leaves empty.
-    fn remove_extra(&self, path: &RelPath, keep: &BTreeSet<&RelPath>) -> Result<(), DiskError> {
-        self.disk.remove(&self.root.join(path))?;
-        for dir in path.ancestors() {
-            let Some(dir) = dir.as_rel_path() else { break };
-            let is_needed = keep.contains(dir);
-            if is_needed
-                || !self
-                    .disk
-                    .remove_empty_dir(&self.root.join(dir))
-                    .unwrap_or(false)
-            {
-                break;
-            }
+#[cfg(test)]
+mod tests {
+    use crate::digest::Digest;
+    use crate::pattern::Pattern;
+    use crate::state::frame::{self, Kind};
+
+    use super::*;
+
+    fn file(path: &str) -> StoredOutput {
+        StoredOutput {
+            path: RelPath::new(path.as_bytes()).unwrap(),
+            content: Content::File {
+                digest: Digest::of(b""),
+                size: 0,
+                executable: false,
+            },
+            mode: 0o644,
         }
-        Ok(())
+    }
+
+    fn link(path: &str, target: &str) -> StoredOutput {
+        StoredOutput {
+            content: Content::Link {
+                target: target.as_bytes().into(),
+            },
+            ..file(path)
+        }
+    }
+
+    #[track_caller]
+    fn check(outputs: Vec<StoredOutput>, expected: Option<&str>) {
+        let out = ["out/**", ".watchrun/**", ".git/**"]
+            .map(|text| Pattern::parse(text, &RelDir::ROOT).unwrap());
+        let result = StoredResult {
+            key: Digest::of(b""),
+            outputs,
+            log: Digest::of(b""),
+            duration_ms: 0,
+        };
+        let refusal = admit(&result, &PatternSet::new(out.to_vec())).err();
+        assert_eq!(
+            refusal.map(|refusal| refusal.to_string()).as_deref(),
+            expected
+        );
+    }
+
+    #[test]
+    fn only_declared_outputs_are_admitted() {
+        check(vec![file("out/a"), file("out/b/c")], None);
+        check(
+            vec![file("src/a")],
+            Some("`src/a` is not one of the task's outputs"),
+        );
+        for reserved in [".watchrun/v1/index", ".git/hooks/pre-commit"] {
+            let refusal = format!("`{reserved}` is not one of the task's outputs");
+            check(vec![file(reserved)], Some(&refusal));
+        }
+    }
+
+    #[test]
+    fn nothing_is_admitted_below_a_link_or_file() {
+        check(
+            vec![link("out/d", "x"), file("out/d/passwd")],
+            Some("`out/d/passwd` lies below a file or link"),
+        );
+        check(
+            vec![file("out/d"), file("out/d/e/f")],
+            Some("`out/d/e/f` lies below a file or link"),
+        );
+    }
+
+    #[test]
+    fn links_stay_in_the_root() {
+        check(
+            vec![link("out/l", "../src/a"), link("out/d/l", "../..")],
+            None,
+        );
+        for target in ["/etc/passwd", "../../x", "a/../../../x"] {
+            check(
+                vec![link("out/l", target)],
+                Some("the link `out/l` leads out of the root"),
+            );
+        }
+    }
+
+    #[test]
+    fn a_stored_path_that_climbs_cannot_be_read_at_all() {
+        for path in ["../x", "/etc/x", "a/../../x", ""] {
+            let bytes = frame::encode(Kind::Result, &path.as_bytes());
+            assert!(frame::decode::<RelPath>(Kind::Result, &bytes).is_err());
+        }
     }
 }

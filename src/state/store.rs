@@ -24,6 +24,8 @@ pub(super) const TOUCH_NS: i64 = 3_600_000_000_000;
 /// What a key produced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StoredResult {
+    /// What it is the result of: a file under another name is not believed.
+    pub(super) key: Digest,
     pub(super) outputs: Vec<StoredOutput>,
     /// Of stdout and stderr in the order written.
     pub(super) log: Digest,
@@ -132,10 +134,13 @@ impl<'d> Store<'d> {
     pub(super) fn result(&self, key: &Digest, warnings: &Warnings) -> Option<StoredResult> {
         let path = self.result_path(key);
         let bytes = self.disk.read(&path).ok()?;
-        let result = frame::decode(Kind::Result, &bytes);
-        result
-            .inspect_err(|spoiled| self.refuse(key, &spoiled.to_string(), warnings))
-            .ok()
+        let reason = match frame::decode::<StoredResult>(Kind::Result, &bytes) {
+            Ok(result) if result.key == *key => return Some(result),
+            Ok(_) => "the result of another key".to_owned(),
+            Err(spoiled) => spoiled.to_string(),
+        };
+        self.refuse(key, &reason, warnings);
+        None
     }
 
     /// Drops the entry of `key`, with a warning.
@@ -168,7 +173,11 @@ impl<'d> Store<'d> {
             Err(error) if error.is_not_found() => return Ok(false),
             stat => drop(stat?),
         }
-        self.disk.copy(&place, to)?;
+        match self.disk.copy(&place, to) {
+            // It is no file, or may not be read: not worth more than one that is not there.
+            Err(error) if error.path == place => return Ok(false),
+            copied => copied?,
+        }
         let (found, _) = self.digest_of(to)?;
         if found == *digest {
             return Ok(true);
@@ -181,20 +190,26 @@ impl<'d> Store<'d> {
         Ok(false)
     }
 
-    /// The bytes of a kept content, verified. `None` when the store does not have them.
-    pub(super) fn read(&self, digest: &Digest, warnings: &Warnings) -> Option<Vec<u8>> {
+    /// Whether a kept content is there and right. A damaged one is dropped.
+    pub(super) fn verify(&self, digest: &Digest, warnings: &Warnings) -> bool {
         let place = self.blob_path(digest);
-        let bytes = self.disk.read(&place).ok()?;
-        if Digest::of(&bytes) == *digest {
-            return Some(bytes);
+        let Ok((found, _)) = self.digest_of(&place) else {
+            return false;
+        };
+        if found != *digest {
+            // What cannot be removed is refused again next time.
+            drop(self.disk.remove(&place));
+            warnings.push(Warning::StoreEntryRefused {
+                path: place,
+                reason: "damaged".to_owned(),
+            });
         }
-        // What cannot be removed is refused again next time.
-        drop(self.disk.remove(&place));
-        warnings.push(Warning::StoreEntryRefused {
-            path: place,
-            reason: "damaged".to_owned(),
-        });
-        None
+        found == *digest
+    }
+
+    /// A kept content as a stream, not verified.
+    pub(super) fn open(&self, digest: &Digest) -> Option<Box<dyn Read + Send>> {
+        self.disk.open(&self.blob_path(digest)).ok()
     }
 
     /// Notes that the entry of `key` was of use, so that it is collected late. `now_ns` is by the

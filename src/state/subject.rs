@@ -6,6 +6,7 @@ use std::ffi::OsString;
 
 use crate::change::FileType;
 use crate::digest::Digest;
+use crate::disk::FileStat;
 use crate::files::{FileEntry, FileList};
 use crate::path::RelPath;
 use crate::pattern::PatternIndex;
@@ -31,6 +32,8 @@ pub struct Subject<'a> {
     pub environment: &'a [(OsString, OsString)],
     /// What the task's `tools` printed.
     pub tools: &'a [ToolProbe],
+    /// What became different since the engine examined this task last.
+    pub changed: Changed<'a>,
     /// Whether it may be found fresh.
     pub demand: Demand,
 }
@@ -42,6 +45,18 @@ pub struct ToolProbe {
     pub command: String,
     /// The digest of its output.
     pub output: Digest,
+}
+
+/// What became different in `files` since the same engine examined the same task last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed<'a> {
+    /// That is not known, as in a one-shot run: all inputs are compared.
+    Unknown,
+    /// At most these paths, in any order; more may be named than did change. While watching; what
+    /// is examined then costs what changed, not how many inputs there are. If the engine has not
+    /// examined the task like this before, all inputs are compared, and kept in memory if they
+    /// are many.
+    Only(&'a [RelPath]),
 }
 
 /// Whether a task that is up to date runs all the same.
@@ -58,31 +73,48 @@ impl<'a> Subject<'a> {
     /// outputs never do; sockets, fifos and devices have no content and do not either.
     #[must_use]
     pub fn inputs(&self) -> Vec<&'a FileEntry> {
-        let task = self.task;
-        let own_outputs = &task.outputs;
-        let counts = |entry: &FileEntry| {
-            matches!(entry.stat.file_type(), FileType::File | FileType::Symlink)
-                && (own_outputs.is_empty() || !own_outputs.matches(&entry.path))
-        };
         let files: &'a FileList = self.files;
-        match &task.inputs {
+        match &self.task.inputs {
             Inputs::Everything => files
                 .entries()
                 .iter()
-                .filter(|entry| {
-                    counts(entry)
-                        && !self.is_ignored(&entry.path)
-                        && self.produced.matching(&entry.path).is_empty()
-                })
+                .filter(|entry| self.counts(entry) && self.is_in_everything(&entry.path))
                 .collect(),
             Inputs::Patterns(patterns) => {
                 let mut found = files.matching(patterns);
                 found.retain(|entry| {
-                    counts(entry) && (!self.is_ignored(&entry.path) || patterns.names(&entry.path))
+                    self.counts(entry)
+                        && (!self.is_ignored(&entry.path) || patterns.names(&entry.path))
                 });
                 found
             }
         }
+    }
+
+    /// What is known of `path` if it is one of the inputs.
+    pub(super) fn input(&self, path: &RelPath) -> Option<&'a FileStat> {
+        let stat = self.files.get(path)?;
+        let entry = FileEntry {
+            path: path.clone(),
+            stat: *stat,
+        };
+        let is_wanted = match &self.task.inputs {
+            Inputs::Everything => self.is_in_everything(path),
+            Inputs::Patterns(patterns) => {
+                patterns.matches(path) && (!self.is_ignored(path) || patterns.names(path))
+            }
+        };
+        (is_wanted && self.counts(&entry)).then_some(stat)
+    }
+
+    fn counts(&self, entry: &FileEntry) -> bool {
+        let outputs = &self.task.outputs;
+        matches!(entry.stat.file_type(), FileType::File | FileType::Symlink)
+            && (outputs.is_empty() || !outputs.matches(&entry.path))
+    }
+
+    fn is_in_everything(&self, path: &RelPath) -> bool {
+        !self.is_ignored(path) && self.produced.matching(path).is_empty()
     }
 
     fn is_ignored(&self, path: &RelPath) -> bool {

@@ -51,6 +51,8 @@ pub enum Reason {
         /// How.
         change: EnvChange,
     },
+    /// It succeeded on another kind of machine.
+    Platform,
     /// It has another working directory.
     Dir,
     /// Other outputs are declared.
@@ -218,6 +220,7 @@ impl fmt::Display for Reason {
             Self::Command => f.write_str("command changed"),
             Self::ArgumentOrder => f.write_str("argument order changed"),
             Self::Env { name, change } => write!(f, "env {name} {change}"),
+            Self::Platform => f.write_str("platform changed"),
             Self::Dir => f.write_str("dir changed"),
             Self::Outputs => f.write_str("outputs changed"),
             Self::Tool { command } => write!(f, "tool `{command}` changed"),

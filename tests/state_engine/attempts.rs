@@ -189,11 +189,11 @@ fn a_task_is_locked_against_everyone_else() {
         .unwrap();
     assert!(matches!(
         two.try_lock(&world.task.name),
-        Some(watchrun::state::Locked::Busy)
+        watchrun::state::Locked::Busy
     ));
     drop(held);
     assert!(matches!(
         two.try_lock(&world.task.name),
-        Some(watchrun::state::Locked::Held(_))
+        watchrun::state::Locked::Held(_)
     ));
 }

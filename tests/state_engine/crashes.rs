@@ -18,8 +18,8 @@ fn session(world: &World, restores: bool) -> bool {
         return true;
     }
     if restores {
-        let restored = world.subject(|subject| engine.restore(&examined, subject));
-        if matches!(restored, Ok(Some(_))) {
+        let end = world.subject(|subject| engine.restore(&examined, subject));
+        if matches!(end, Ok(Some(_))) {
             engine.save();
             return true;
         }
@@ -159,7 +159,7 @@ fn every_state_file_cut_at_every_byte_is_noticed() {
             // Going back restores the right bytes or nothing.
             world.edit("src/a", "A");
             if let Some(restored) = world.restore() {
-                assert_eq!(restored.log, b"printed\n");
+                assert_eq!(world.log(&restored), b"printed\n");
                 assert_eq!(world.content("out/all").unwrap(), "AB");
             }
             cuts += 1;
@@ -190,4 +190,47 @@ fn garbage_and_the_state_of_another_version_are_dropped_with_one_warning() {
         assert_eq!(text(&world.examine(&engine)), "never succeeded", "{what}");
         assert_eq!(engine.take_warnings().len(), 1, "{what}");
     }
+}
+
+#[test]
+fn looking_without_leave_to_write_writes_nothing() {
+    let mut world = World::built();
+    world.edit("src/a", "x");
+    world.options.access = watchrun::state::Access::ReadOnly;
+    world.disk.set_fault(None);
+    let engine = world.engine();
+    let mut examined = world.examine(&engine);
+    assert_eq!(text(&examined), "input src/a modified");
+    engine.begin(&mut examined, Start::Anew);
+    world.command();
+    world.disk.tick();
+    let finished =
+        world.subject(|after| engine.finish(&examined, after, crate::world::RAN, &mut &b""[..]));
+    assert!(matches!(
+        finished,
+        Ok(watchrun::state::Finished::Recorded(_))
+    ));
+    engine.failed(&examined, None, crate::world::RAN);
+    assert!(engine.lock(&world.task.name, &mut || {}).is_none());
+    engine.save();
+    assert_eq!(world.disk.steps(), 0);
+    assert_eq!(engine.take_warnings(), []);
+}
+
+#[test]
+fn a_state_that_cannot_be_written_at_all_costs_one_warning() {
+    let world = World::new();
+    world
+        .disk
+        .set_fault(Some(Fault::FailFrom(0, io::ErrorKind::ReadOnlyFilesystem)));
+    let engine = world.engine();
+    for content in ["1", "2"] {
+        world.edit("src/a", content);
+        let examined = world.examine(&engine);
+        let finished = world.run(&engine, examined, Start::Anew, World::command);
+        assert!(matches!(finished, watchrun::state::Finished::Recorded(_)));
+    }
+    engine.save();
+    assert_eq!(engine.take_warnings().len(), 1);
+    assert_eq!(text(&world.examine(&engine)), "never succeeded");
 }

@@ -17,7 +17,7 @@ fn going_back_restores_what_was_made_then() {
     });
     world.edit("src/a", "A");
     let restored = world.restore().expect("it was made before");
-    assert_eq!(restored.log, b"printed\n");
+    assert_eq!(world.log(&restored), b"printed\n");
     assert_eq!(restored.written, 1);
     assert_eq!(world.content("out/all").unwrap(), "AB");
     assert_eq!(
@@ -180,4 +180,66 @@ fn the_store_is_collected_oldest_first() {
     assert!(world.restore().is_some(), "the newest is kept");
     world.edit("src/a", &format!("{:1000}", 0));
     assert_eq!(world.restore(), None, "the oldest is not");
+}
+
+#[test]
+fn a_result_under_another_key_is_refused() {
+    let world = World::built();
+    let entry = |world: &World| {
+        let found = world.state_files().into_iter();
+        found
+            .filter(|path| path.starts_with("/p/.watchrun/v1/ac"))
+            .collect::<Vec<_>>()
+    };
+    let first = entry(&world).remove(0);
+    world.edit("src/a", "x");
+    world.build_with(|world| world.edit("out/all", "hostile"));
+    let second = entry(&world)
+        .into_iter()
+        .find(|path| *path != first)
+        .unwrap();
+    world.disk.edit(&first, &world.disk.read(&second).unwrap());
+    world.edit("src/a", "A");
+    let engine = world.engine();
+    let examined = world.examine(&engine);
+    let restored = world
+        .subject(|subject| engine.restore(&examined, subject))
+        .unwrap();
+    assert_eq!(restored, None);
+    assert_eq!(engine.take_warnings().len(), 1);
+}
+
+#[test]
+fn what_another_task_may_produce_too_is_not_removed() {
+    let mut world = World::built();
+    world.task.outputs = crate::world::patterns(&["out/**", "gen/**"]);
+    world.build();
+    world.edit("src/a", "x");
+    world.build();
+    world.edit("gen/other", "of another task");
+    world.edit("src/a", "A");
+    assert!(world.restore().is_some());
+    assert!(world.content("gen/other").is_some());
+}
+
+#[test]
+fn cleaning_outputs_removes_what_was_made_and_no_more() {
+    let world = World::built();
+    world.edit("out/mine", "not made by the task");
+    assert_eq!(world.engine().clean_outputs(&world.task.name).unwrap(), 1);
+    assert_eq!(world.content("out/all"), None);
+    assert!(world.content("out/mine").is_some());
+    assert_eq!(world.verdict(), "output out/all missing");
+}
+
+#[test]
+fn cleaning_the_store_forgets_results_and_cleaning_the_state_successes() {
+    let world = World::built();
+    world.engine().clean_state().unwrap();
+    assert_eq!(world.verdict(), "never succeeded");
+    assert!(world.restore().is_some());
+    world.engine().clean_store().unwrap();
+    assert_eq!(world.verdict(), "fresh");
+    world.remove("out");
+    assert_eq!(world.restore(), None);
 }

@@ -82,7 +82,7 @@ fn inputs_that_differ_are_named() {
             world
                 .disk
                 .rename(Path::new("/p/src/a"), Path::new("/p/src/z"))
-                .unwrap()
+                .unwrap();
         },
         "input src/z renamed from src/a",
     );
@@ -91,7 +91,7 @@ fn inputs_that_differ_are_named() {
             world
                 .disk
                 .rename(Path::new("/p/src/a"), Path::new("/p/src/A"))
-                .unwrap()
+                .unwrap();
         },
         "input src/A renamed from src/a",
     );
@@ -283,7 +283,7 @@ fn an_ignored_file_counts_where_it_is_named() {
 fn a_fresh_task_is_found_so_by_stat_data_alone() {
     let world = World::built();
     assert_eq!(world.verdict(), "fresh");
-    world.disk.take_log();
+    drop(world.disk.take_log());
     assert_eq!(world.verdict(), "fresh");
     let log = world.disk.take_log();
     let reads: Vec<_> = log

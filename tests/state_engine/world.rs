@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use watchrun::outcome::ExitStatus;
 use watchrun::path::{RelDir, RelPath, Root};
 use watchrun::pattern::{Pattern, PatternIndex, PatternSet};
 use watchrun::state::{
-    Access, Demand, Engine, EngineOptions, Examined, Finished, Ran, Restored, Start, StoreUse,
-    Subject, ToolProbe, Verdict,
+    Access, Changed, Demand, Engine, EngineOptions, Examined, Finished, Ran, Restored, Start,
+    StoreUse, Subject, ToolProbe, Verdict,
 };
 use watchrun::task_id::TaskName;
 use watchrun::watchfile::task::{
@@ -161,6 +162,7 @@ impl World {
             deps: &self.deps,
             environment: &self.env,
             tools: &self.tools,
+            changed: Changed::Unknown,
             demand: self.demand,
         })
     }
@@ -193,7 +195,7 @@ impl World {
 
     /// Runs the command whatever the verdict, with a new engine.
     pub(crate) fn build(&self) -> Finished {
-        self.build_with(|world| world.command())
+        self.build_with(Self::command)
     }
 
     pub(crate) fn build_with(&self, command: impl FnOnce(&Self)) -> Finished {
@@ -236,6 +238,13 @@ impl World {
             .unwrap();
         engine.save();
         restored
+    }
+
+    pub(crate) fn log(&self, restored: &Restored) -> Vec<u8> {
+        let mut log = Vec::new();
+        let mut reader = self.engine().open_log(&restored.log).unwrap();
+        reader.read_to_end(&mut log).unwrap();
+        log
     }
 
     pub(crate) fn edit(&self, path: &str, content: &str) {

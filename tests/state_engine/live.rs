@@ -1,0 +1,161 @@
+//! Watching: what is told to have changed is enough, and nothing else is looked at.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use watchrun::path::RelPath;
+use watchrun::state::{Changed, Engine, Examined, Start, Verdict};
+
+use crate::world::{RAN, World, path, text};
+
+fn examine(world: &World, engine: &Engine<'_>, changed: &[RelPath]) -> Examined {
+    world
+        .subject(|subject| {
+            let mut subject = *subject;
+            subject.changed = Changed::Only(changed);
+            engine.examine(&subject)
+        })
+        .unwrap()
+}
+
+#[test]
+fn one_change_looks_at_one_file() {
+    let world = World::built();
+    for n in 0..100 {
+        world.edit(&format!("src/more/{n}"), "1");
+    }
+    world.build();
+    world.disk.tick();
+    let engine = world.engine();
+    world.subject(|subject| engine.prepare(subject)).unwrap();
+    world.edit("src/more/7", "2");
+    let changed = [path("src/more/7")];
+    // The list of files is the watch's; making one here is not the engine's doing.
+    let examined = world.subject(|subject| {
+        let mut subject = *subject;
+        subject.changed = Changed::Only(&changed);
+        drop(world.disk.take_log());
+        engine.examine(&subject).unwrap()
+    });
+    let log = world.disk.take_log();
+    let inputs: BTreeSet<_> = log
+        .iter()
+        .filter_map(|line| line.split_once(" /p/src/"))
+        .map(|(_, path)| path)
+        .collect();
+    assert_eq!(inputs, BTreeSet::from(["more/7"]), "{log:?}");
+    assert!(!log.iter().any(|line| line.contains(".in")), "{log:?}");
+    assert_eq!(text(&examined), "input src/more/7 modified");
+    assert_eq!(engine.changed_files(&examined), changed);
+}
+
+#[test]
+fn a_change_back_is_fresh_again() {
+    let world = World::built();
+    let engine = world.engine();
+    world.subject(|subject| engine.prepare(subject)).unwrap();
+    let changed = [path("src/a")];
+    world.edit("src/a", "x");
+    assert_eq!(
+        text(&examine(&world, &engine, &changed)),
+        "input src/a modified"
+    );
+    world.edit("src/a", "A");
+    assert_eq!(text(&examine(&world, &engine, &changed)), "fresh");
+    assert_eq!(text(&examine(&world, &engine, &[])), "fresh");
+}
+
+#[test]
+fn a_write_within_the_tick_is_noticed_though_nobody_told() {
+    let world = World::built();
+    let engine = world.engine();
+    world.subject(|subject| engine.prepare(subject)).unwrap();
+    world.disk.edit("/p/src/a", b"1");
+    let before = examine(&world, &engine, &[path("src/a")]);
+    world.disk.edit("/p/src/a", b"2");
+    assert_ne!(examine(&world, &engine, &[]).key(), before.key());
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Write(String, u8),
+    Remove(String),
+    Build,
+    Fail,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let name = || "[ef]-?(/[cd]){0,2}x";
+    prop_oneof![
+        4 => (name(), 0..3_u8).prop_map(|(name, content)| Act::Write(name, content)),
+        2 => name().prop_map(Act::Remove),
+        2 => Just(Act::Build),
+        1 => Just(Act::Fail),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// Told what changed, a long-lived engine says what one that looks at everything says.
+    #[test]
+    fn told_and_looked_up_agree(acts in prop::collection::vec((act(), any::<bool>()), 1..24)) {
+        let world = World::built();
+        let engine = world.engine();
+        world.subject(|subject| engine.prepare(subject)).unwrap();
+        let mut changed: Vec<RelPath> = Vec::new();
+        for (act, ticks) in acts {
+            match act {
+                Act::Write(name, content) => {
+                    let name = format!("src/{name}");
+                    world.disk.edit(format!("/p/{name}"), &[b'0' + content]);
+                    changed.push(path(&name));
+                }
+                Act::Remove(name) => {
+                    let name = format!("src/{name}");
+                    world.remove(&name);
+                    changed.push(path(&name));
+                }
+                Act::Build => {
+                    let mut examined = examine(&world, &engine, &changed);
+                    changed.clear();
+                    if *examined.verdict() != Verdict::Fresh {
+                        engine.begin(&mut examined, Start::Anew);
+                        world.disk.tick();
+                        world.command();
+                        let finished = world.subject(|after| {
+                            engine.finish(&examined, after, RAN, &mut &b""[..])
+                        });
+                        prop_assert!(finished.is_ok());
+                    }
+                }
+                Act::Fail => {
+                    let mut examined = examine(&world, &engine, &changed);
+                    changed.clear();
+                    engine.begin(&mut examined, Start::Anew);
+                    engine.failed(&examined, None, RAN);
+                }
+            }
+            if ticks {
+                world.disk.tick();
+            }
+            let told = examine(&world, &engine, &changed);
+            changed.clear();
+            let looked = world.examine(&world.engine());
+            prop_assert_eq!(told.key(), looked.key());
+            prop_assert_eq!(told.verdict(), looked.verdict());
+            if *told.verdict() == Verdict::Fresh {
+                let inputs = world.disk.files().into_iter();
+                let all: Vec<u8> = inputs
+                    .filter(|(path, _)| path.starts_with("/p/src"))
+                    .flat_map(|(_, content)| content)
+                    .collect();
+                prop_assert_eq!(world.content("out/all"), Some(String::from_utf8(all).unwrap()));
+            }
+        }
+    }
+}
