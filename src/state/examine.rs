@@ -1,6 +1,7 @@
 //! The question: [`Engine::examine`] looks at a task and gives an [`Examined`].
 
 use std::collections::BTreeSet;
+use std::mem;
 use std::sync::Arc;
 
 use crate::digest::Digest;
@@ -15,6 +16,7 @@ use super::definition::Definition;
 use super::engine::Engine;
 use super::input::{Content, InputFile, OutputFile};
 use super::key;
+use super::live::Seen;
 use super::outputs::{self, Check};
 use super::quick;
 use super::record::{Attempt, Marker, Success};
@@ -135,12 +137,13 @@ impl Engine<'_> {
         let definition = Definition::of(subject);
         let marker = self.records.marker(task, &self.warnings);
         let success = self.records.success(task, &self.warnings).map(Arc::new);
-        let seen = match subject.changed {
-            Changed::Unknown => None,
-            Changed::Only(paths) => self.live.get(task).map(|seen| (seen, paths)),
-        };
-        if let Some((seen, paths)) = seen {
-            let inputs = self.update(seen.now, subject, paths)?;
+        // Taken out: what the caller tells is told once, so when this fails it is not believed
+        // any more what was seen before.
+        let mut seen = self.live.take(task);
+        if let (Changed::Only(paths), Some(seen)) = (subject.changed, &mut seen) {
+            seen.now = self.update(mem::take(&mut seen.now), subject, paths)?;
+            let inputs = seen.now.clone();
+            self.live.put(task, seen.clone());
             return self.judge(subject, definition, inputs, None, success, marker);
         }
         let entries = subject.inputs();
@@ -163,6 +166,15 @@ impl Engine<'_> {
             });
         }
         let inputs = self.read_all(task, &entries)?;
+        // Few inputs are looked through faster than it is worth memory.
+        let is_worth = subject.changed != Changed::Unknown && entries.len() >= LIVE_FILES_MIN;
+        if seen.is_some() || is_worth {
+            let seen = Seen {
+                now: inputs.clone(),
+                success: seen.and_then(|seen| seen.success),
+            };
+            self.live.put(task, seen);
+        }
         self.judge(subject, definition, inputs, Some(&entries), success, marker)
     }
 
@@ -176,7 +188,11 @@ impl Engine<'_> {
         let inputs = self.read_all(task, &subject.inputs())?;
         // This also digests the tree's directories.
         let key = key::key(subject, &Definition::of(subject), &inputs);
-        self.live.put(task, inputs.clone());
+        let seen = Seen {
+            now: inputs.clone(),
+            success: None,
+        };
+        self.live.put(task, seen);
         match self.records.success(task, &self.warnings) {
             Some(success) if success.key == key => self.live.put_success(task, key, inputs),
             Some(success) => drop(self.last_inputs(task, &success.key)),
@@ -208,12 +224,6 @@ impl Engine<'_> {
     ) -> Result<Examined, StateError> {
         let task = &subject.task.name;
         let key = key::key(subject, &definition, &inputs);
-        match (subject.changed, entries) {
-            (Changed::Unknown, _) => {}
-            // Few inputs are looked through faster than it is worth memory.
-            (Changed::Only(_), Some(entries)) if entries.len() < LIVE_FILES_MIN => {}
-            (Changed::Only(_), _) => self.live.put(task, inputs.clone()),
-        }
         let mut reasons = Vec::new();
         if let Some(success) = &mut success {
             if success.key == key {
@@ -350,7 +360,7 @@ impl Engine<'_> {
         }
         let known = Arc::make_mut(success);
         known.quick = quick.or(known.quick);
-        known.outputs = outputs.unwrap_or_else(|| std::mem::take(&mut known.outputs));
+        known.outputs = outputs.unwrap_or_else(|| mem::take(&mut known.outputs));
         let task = TaskName::new(&known.task);
         self.note(self.records.record_again(&task, known));
     }

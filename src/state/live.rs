@@ -32,12 +32,14 @@ impl Live {
         self.lock(|tasks| tasks.get(task).cloned())
     }
 
+    /// Takes what was seen of a task out: until it is put back, nothing is believed of it.
+    pub(super) fn take(&self, task: &TaskName) -> Option<Seen> {
+        self.lock(|tasks| tasks.remove(task))
+    }
+
     /// Notes how a task was found.
-    pub(super) fn put(&self, task: &TaskName, now: Tree) {
-        self.lock(|tasks| match tasks.get_mut(task) {
-            Some(seen) => seen.now = now,
-            None => drop(tasks.insert(task.clone(), Seen { now, success: None })),
-        });
+    pub(super) fn put(&self, task: &TaskName, seen: Seen) {
+        self.lock(|tasks| drop(tasks.insert(task.clone(), seen)));
     }
 
     /// Notes what a success was made from, if the task is kept here at all.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use watchrun::disk::mem::Fault;
 use watchrun::path::RelPath;
 use watchrun::state::{Changed, Engine, Examined, Start, Verdict};
 
@@ -74,6 +75,37 @@ fn a_write_within_the_tick_is_noticed_though_nobody_told() {
     let before = examine(&world, &engine, &[path("src/a")]);
     world.disk.edit("/p/src/a", b"2");
     assert_ne!(examine(&world, &engine, &[]).key(), before.key());
+}
+
+#[test]
+fn looking_at_everything_in_between_is_not_forgotten() {
+    let world = World::built();
+    let engine = world.engine();
+    world.subject(|subject| engine.prepare(subject)).unwrap();
+    world.edit("src/a", "x");
+    assert_eq!(text(&world.examine(&engine)), "input src/a modified");
+    assert_eq!(text(&examine(&world, &engine, &[])), "input src/a modified");
+    world.edit("src/a", "A");
+    assert_eq!(text(&world.examine(&engine)), "fresh");
+    assert_eq!(text(&examine(&world, &engine, &[])), "fresh");
+}
+
+#[test]
+fn what_was_told_before_a_failure_is_looked_up_after_it() {
+    let world = World::built();
+    let engine = world.engine();
+    world.subject(|subject| engine.prepare(subject)).unwrap();
+    world.edit("src/a", "x");
+    // Nothing can be read for a moment.
+    let changed = [path("src/a")];
+    world.subject(|subject| {
+        let mut subject = *subject;
+        subject.changed = Changed::Only(&changed);
+        world.disk.set_fault(Some(Fault::KillAt(0)));
+        assert!(engine.examine(&subject).is_err());
+        world.disk.revive();
+    });
+    assert_eq!(text(&examine(&world, &engine, &[])), "input src/a modified");
 }
 
 #[derive(Clone, Debug)]
