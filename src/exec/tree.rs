@@ -211,16 +211,16 @@ impl<'a> Tree<'a> {
         if self.groups.contains(&group) {
             return Some(false);
         }
+        let of_another = Pid::from_raw(stat.group.max(0));
+        if of_another.is_some_and(|leader| self.kin.registry.knows(leader) == Known::Yes) {
+            return None;
+        }
         if stat.is_zombie {
             // Its environment is gone with its memory. Nobody else will ever reap it.
             let is_orphan = self.kin.orphans == Orphans::All && self.is_orphan(pid);
             return (is_orphan || self.asked.contains(&pid)).then_some(false);
         }
         let mark = self.mark_of(pid);
-        let holds_pipe = || {
-            self.pipe
-                .is_some_and(|inode| procfs::holds_pipe(pid, inode))
-        };
         match mark {
             Mark::Own => {
                 if stat.group != getpgrp().as_raw_pid() {
@@ -229,8 +229,22 @@ impl<'a> Tree<'a> {
                 Some(false)
             }
             Mark::Other => None,
-            Mark::None | Mark::Empty => holds_pipe().then_some(false),
+            Mark::None | Mark::Empty => self.holds_pipe(pid).then_some(false),
         }
+    }
+
+    /// Whether our child `pid`, which has no mark, gives itself away by the tree's pipe.
+    fn holds_pipe(&self, pid: Pid) -> bool {
+        // Race: a process that is just being started has a copy of all our descriptors, and no
+        // mark yet. It is known a moment later.
+        for _ in 0..EMPTY_LOOKS_MAX {
+            if self.kin.registry.knows(pid) != Known::Perhaps {
+                break;
+            }
+            pause(Duration::from_millis(1));
+        }
+        let holds = |inode| self.is_orphan(pid) && procfs::holds_pipe(pid, inode);
+        self.pipe.is_some_and(holds)
     }
 
     fn mark_of(&self, pid: Pid) -> Mark {
