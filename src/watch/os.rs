@@ -7,6 +7,7 @@
 //! therefore unwatched before it is watched again. See `docs/design/watch.md`.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,8 +27,9 @@ const SHARDS_MAX: usize = 16;
 /// How many watches a shard takes before the next one is opened.
 const SHARD_WATCHES: usize = 640;
 
-/// Watches directories through the system.
-pub(crate) struct OsWatcher {
+/// Watches directories through the system: inotify, by way of notify. Each shard has a thread of
+/// its own that calls the sink.
+pub struct OsWatcher {
     sink: Arc<dyn HintSink>,
     shards: Vec<Shard>,
     /// Every path ever watched since the last restart, by hash, and its shard.
@@ -45,9 +47,19 @@ struct Shard {
     n_added: usize,
 }
 
+impl fmt::Debug for OsWatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OsWatcher")
+            .field("shards", &self.shards.len())
+            .field("watches", &self.homes.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl OsWatcher {
     /// Watches nothing yet. Hints go to `sink`, from the watcher's own threads.
-    pub(crate) fn new(sink: Arc<dyn HintSink>) -> Self {
+    #[must_use]
+    pub fn new(sink: Arc<dyn HintSink>) -> Self {
         Self {
             sink,
             shards: Vec::new(),

@@ -140,7 +140,7 @@ impl Processor {
         self.record(&|| Record::Times(quiet, longest), now);
         self.attach_first(now);
         // The creator may have given up.
-        drop(ready.send(()));
+        ready.send(()).unwrap_or_default();
         loop {
             let now = Instant::now();
             let timeout = self.deadline().map(|at| at.saturating_duration_since(now));
@@ -334,7 +334,7 @@ impl Processor {
                 self.shared.metrics.syncs.fetch_add(1, Relaxed);
                 self.shared.metrics.sync_us.record_us(since.elapsed());
                 // Who waited may have given up.
-                drop(reply.send(self.last_id));
+                reply.send(self.last_id).unwrap_or_default();
             }
         }
     }
@@ -347,7 +347,7 @@ impl Processor {
             Command::Audit(reply) => drop(reply.send(self.audit())),
             Command::Update(update, reply) => {
                 self.update(update, now);
-                drop(reply.send(()));
+                reply.send(()).unwrap_or_default();
             }
             Command::Close => return false,
         }

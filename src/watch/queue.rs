@@ -70,26 +70,6 @@ pub(crate) struct Batch<C> {
     pub(crate) failures: Vec<String>,
 }
 
-impl<C> Batch<C> {
-    /// Whether there is nothing in it: the wait timed out.
-    pub(crate) fn is_empty(&self) -> bool {
-        let Self {
-            paths,
-            marks,
-            commands,
-            lost,
-            everything,
-            gap,
-            failures,
-        } = self;
-        paths.is_empty()
-            && marks.is_empty()
-            && commands.is_empty()
-            && failures.is_empty()
-            && !(*lost || *everything || *gap)
-    }
-}
-
 /// How a queue is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct QueueStats {
@@ -205,13 +185,6 @@ impl<C> EventQueue<C> {
         Ok(())
     }
 
-    /// Adds a path on the processor's own behalf.
-    pub(crate) fn push(&self, path: PathBuf, kind: HintKind) {
-        let mut state = self.lock();
-        state.add(path.into(), kind);
-        self.ready.notify_one();
-    }
-
     /// Waits until there is something, or for `timeout`; takes at most `max` paths.
     pub(crate) fn take(&self, timeout: Option<Duration>, max: usize) -> Batch<C> {
         let state = self.lock();
@@ -298,7 +271,7 @@ impl<C> EventQueue<C> {
                 Some(state) => state,
                 None => return,
             };
-            if state.everything && inside {
+            if state.everything && inside && self.policy == OverflowPolicy::Collapse {
                 return self.ready.notify_one();
             }
         }
@@ -514,7 +487,7 @@ mod tests {
         let (paths, batch) = taken(&queue);
         assert_eq!(paths, ["/r/d", "/r/a", "/r/b"]);
         assert!(batch.paths[1].1.written && batch.paths[1].1.removed);
-        assert!(taken(&queue).1.is_empty());
+        assert_eq!(taken(&queue).0, [""; 0]);
     }
 
     #[test]

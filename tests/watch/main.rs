@@ -7,4 +7,7 @@
 //! - `stress`: random operations from several threads, compared with the disk
 
 mod basics;
+mod races;
+mod rules;
+mod stress;
 mod support;
