@@ -131,12 +131,19 @@ fn saves(root: &Path) {
     let mut times = Vec::new();
     for n in 0..100 {
         let start = Instant::now();
-        fs::write(root.join(format!("dir{}/file03.txt", n % 10)), format!("{n}")).expect("written");
+        fs::write(
+            root.join(format!("dir{}/file03.txt", n % 10)),
+            format!("{n}"),
+        )
+        .expect("written");
         times.push(rx.recv_timeout(PATIENCE).expect("told") - start);
         std::thread::sleep(Duration::from_millis(20));
     }
     times.sort();
-    println!("save to handler: p50 {:?}, p99 {:?} (debounce 10 ms)", times[50], times[98]);
+    println!(
+        "save to handler: p50 {:?}, p99 {:?} (debounce 10 ms)",
+        times[50], times[98]
+    );
 }
 
 fn burst(root: &Path) {
@@ -177,7 +184,9 @@ fn remove(root: &Path) {
 
 fn watch(root: &Path) -> WatchHandle {
     let manager = WatchManager::new();
-    manager.create_watch(root, WatchOptions::new()).expect("watchable")
+    manager
+        .create_watch(root, WatchOptions::new())
+        .expect("watchable")
 }
 
 fn best(times: &[Duration]) -> Duration {
@@ -193,7 +202,10 @@ fn cpu_ticks() -> u64 {
     let stat = fs::read_to_string("/proc/self/stat").expect("readable");
     let after = stat.rsplit(')').next().expect("a name in brackets");
     let fields: Vec<&str> = after.split_whitespace().collect();
-    [fields[11], fields[12]].iter().map(|n| n.parse::<u64>().expect("a number")).sum()
+    [fields[11], fields[12]]
+        .iter()
+        .map(|n| n.parse::<u64>().expect("a number"))
+        .sum()
 }
 
 fn proc_status(field: &str) -> String {

@@ -58,10 +58,7 @@ impl FileList {
 
     /// Those that `patterns` holds, in order. Looks only below the patterns' literal directories.
     pub fn matching(&self, patterns: &PatternSet) -> Vec<&FileEntry> {
-        let mut dirs: Vec<&RelDir> = patterns
-            .includes()
-            .map(Pattern::prefix)
-            .collect();
+        let mut dirs: Vec<&RelDir> = patterns.includes().map(Pattern::prefix).collect();
         dirs.sort_unstable();
         dirs.dedup();
         // A directory within another one adds nothing.

@@ -37,7 +37,11 @@ impl<P> Cookies<P> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let n = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("watchrun-marks-{}-{n}", std::process::id());
-        let usual = [Path::new("/dev/shm"), Path::new("/tmp"), Path::new("/var/tmp")];
+        let usual = [
+            Path::new("/dev/shm"),
+            Path::new("/tmp"),
+            Path::new("/var/tmp"),
+        ];
         let bases = base.map_or(usual.to_vec(), |base| vec![base]);
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for base in bases {
@@ -114,7 +118,10 @@ impl<P> Cookies<P> {
 
     /// The earliest moment at which a mark is to be given up.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.waiting.values().filter_map(|waiting| waiting.until).min()
+        self.waiting
+            .values()
+            .filter_map(|waiting| waiting.until)
+            .min()
     }
 
     /// Takes the purposes of marks that did not come back in time.

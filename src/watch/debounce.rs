@@ -313,14 +313,12 @@ impl<'a> Renames<'a> {
 }
 
 /// Whether the directory of `from` was renamed to the directory of `to`, and the name is kept.
-fn moved_with_parent(
-    origins: &HashMap<RelPath, RelPath>,
-    from: &RelPath,
-    to: &RelPath,
-) -> bool {
+fn moved_with_parent(origins: &HashMap<RelPath, RelPath>, from: &RelPath, to: &RelPath) -> bool {
     let parent = to.parent();
     let origin = parent.as_rel_path().and_then(|dir| origins.get(dir));
-    origin.is_some()
-        && origin == from.parent().as_rel_path()
-        && from.file_name() == to.file_name()
+    origin.is_some() && origin == from.parent().as_rel_path() && from.file_name() == to.file_name()
 }
+
+#[cfg(test)]
+#[path = "debounce_tests.rs"]
+mod tests;

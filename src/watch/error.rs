@@ -264,7 +264,10 @@ impl fmt::Display for Warning {
                 ..
             } => {
                 write!(f, "the system's limit on watches is reached: ")?;
-                write!(f, "{watched_dirs} directories are watched, {polled_dirs} polled")?;
+                write!(
+                    f,
+                    "{watched_dirs} directories are watched, {polled_dirs} polled"
+                )?;
                 match limit {
                     Some(limit) => write!(f, " (`{sysctl}` is {limit})"),
                     None => write!(f, " (`{sysctl}`)"),
@@ -283,7 +286,10 @@ impl fmt::Display for Warning {
                     PollReason::NoEvents => "the system reports no events",
                 };
                 let path = path.display();
-                write!(f, "{polled_dirs} directories from `{path}` are polled: {reason}")
+                write!(
+                    f,
+                    "{polled_dirs} directories from `{path}` are polled: {reason}"
+                )
             }
             Self::Unreadable { path, problem } => {
                 write!(f, "cannot read `{}`, left out: {problem}", path.display())

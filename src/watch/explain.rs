@@ -133,7 +133,9 @@ impl Processor {
             let rules = self.rules(&path.parent());
             let is_dir = is_dir || path != *rel;
             let absolute = self.shared.root.join(path.as_path());
-            let reason = self.ignored.reason(&rules, &absolute, path.file_name(), is_dir)?;
+            let reason = self
+                .ignored
+                .reason(&rules, &absolute, path.file_name(), is_dir)?;
             Some((path, reason))
         })
     }
@@ -178,7 +180,9 @@ impl Processor {
                     });
                 }
             }
-            report.extra.extend(known.into_iter().filter_map(|id| tree.path(id)));
+            report
+                .extra
+                .extend(known.into_iter().filter_map(|id| tree.path(id)));
         }
         for list in [&mut report.missing, &mut report.extra, &mut report.stale] {
             list.sort_unstable();

@@ -51,7 +51,11 @@ pub struct WatchHandle {
 }
 
 impl WatchHandle {
-    pub(crate) fn new(core: Arc<Core>, subscriber: Arc<Subscriber>, registry: Arc<Registry>) -> Self {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        subscriber: Arc<Subscriber>,
+        registry: Arc<Registry>,
+    ) -> Self {
         Self {
             core,
             subscriber,
@@ -204,7 +208,8 @@ impl WatchHandle {
     #[must_use]
     pub fn all_files(&self) -> FileList {
         let tree = self.shared().tree.read();
-        tree.unwrap_or_else(PoisonError::into_inner).files(&|_| true)
+        tree.unwrap_or_else(PoisonError::into_inner)
+            .files(&|_| true)
     }
 
     /// What the model knows of one path; `None` for a directory and for what it does not hold.

@@ -132,7 +132,9 @@ impl HandlerRegistry {
         let mut state = self.lock();
         state.next += 1;
         let id = HandlerId(state.next);
-        state.warning_handlers.push((id, Arc::new(Mutex::new(call))));
+        state
+            .warning_handlers
+            .push((id, Arc::new(Mutex::new(call))));
         id
     }
 
@@ -280,7 +282,10 @@ mod tests {
         registry.add(filter("*.rs", Kinds::ALL, 0), recording("low", &tx));
         let id = registry.add(filter("**", Kinds::REMOVED, 5), recording("high", &tx));
         registry.add(filter("*.md", Kinds::ALL, 9), recording("never", &tx));
-        let changes = set(&[("a.rs", ChangeKind::Modified), ("b.rs", ChangeKind::Removed)]);
+        let changes = set(&[
+            ("a.rs", ChangeKind::Modified),
+            ("b.rs", ChangeKind::Removed),
+        ]);
         assert!(registry.dispatch(&changes).is_empty());
         let seen: Vec<String> = rx.try_iter().collect();
         assert_eq!(seen, ["high: b.rs", "low: a.rs b.rs"]);

@@ -100,12 +100,7 @@ pub(crate) struct Ignored {
 impl Ignored {
     /// Loads what applies to `root` from outside of it: rule files of the directories above, up to
     /// the repository it lies in, and the global excludes.
-    pub(crate) fn load(
-        root: &Path,
-        git: bool,
-        names: &[String],
-        global: Option<&Path>,
-    ) -> Self {
+    pub(crate) fn load(root: &Path, git: bool, names: &[String], global: Option<&Path>) -> Self {
         let top = root.ancestors().find(|dir| dir.join(".git").exists());
         let mut above: Vec<PathBuf> = match top {
             Some(top) => root
@@ -504,7 +499,11 @@ mod tests {
             let tree = Fixture { temp };
             for file in files {
                 let expected = !listed.lines().any(|line| line == file);
-                assert_eq!(tree.reason(&file, false).is_some(), expected, "{file}\n{listed}");
+                assert_eq!(
+                    tree.reason(&file, false).is_some(),
+                    expected,
+                    "{file}\n{listed}"
+                );
             }
         }
     }

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::watch::cookies::Cookies;
 use crate::watch::debounce::Debouncer;
-use crate::watch::error::{CreationError, ProcessingError, SystemError, WatchError};
+use crate::watch::error::{CreationError, ProcessingError, SystemError, Warning, WatchError};
 use crate::watch::handle::WatchHandle;
 use crate::watch::ignored::Ignored;
 use crate::watch::metrics::{MetricsReport, WatchMetrics};
@@ -106,8 +106,15 @@ impl WatchManager {
         core.users.fetch_add(1, Ordering::SeqCst);
         let subscriber = Arc::new(Subscriber::new(Arc::clone(&core.shared.metrics)));
         core.shared.subscribers().push(Arc::clone(&subscriber));
+        for warning in core.shared.early_warnings() {
+            subscriber.put_warning(&warning);
+        }
         drop(cores);
-        Ok(WatchHandle::new(core, subscriber, Arc::clone(&self.registry)))
+        Ok(WatchHandle::new(
+            core,
+            subscriber,
+            Arc::clone(&self.registry),
+        ))
     }
 
     /// Closes `handle`; `false` if it was closed before, or is another manager's.
@@ -128,7 +135,9 @@ impl WatchManager {
         let report = |core: &Arc<Core>| {
             let shared = &core.shared;
             let path = shared.root.display().to_string();
-            shared.metrics.report(path, shared.started.elapsed(), shared.queue.stats())
+            shared
+                .metrics
+                .report(path, shared.started.elapsed(), shared.queue.stats())
         };
         MetricsReport {
             watches: self.registry.lock().iter().map(report).collect(),
@@ -153,7 +162,11 @@ impl Registry {
         drop(cores);
         // Closed already: it ended by itself.
         drop(core.shared.queue.send(Command::Close));
-        let thread = core.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = core
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(thread) = thread {
             // A panic in it has been seen as `Stopped`.
             drop(thread.join());
@@ -167,11 +180,22 @@ impl Registry {
 
 impl Shared {
     pub(crate) fn subscribers(&self) -> MutexGuard<'_, Vec<Arc<Subscriber>>> {
-        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.subscribers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn early_warnings(&self) -> Vec<Warning> {
+        self.early
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn has(&self, subscriber: &Arc<Subscriber>) -> bool {
-        self.subscribers().iter().any(|other| Arc::ptr_eq(other, subscriber))
+        self.subscribers()
+            .iter()
+            .any(|other| Arc::ptr_eq(other, subscriber))
     }
 }
 
@@ -204,6 +228,7 @@ fn start(
         queue: Arc::new(queue),
         metrics: Arc::new(WatchMetrics::new()),
         subscribers: Mutex::default(),
+        early: Mutex::default(),
         state: Mutex::new(WatchState::Ready),
         started,
     });
@@ -214,8 +239,8 @@ fn start(
         .map(|path| Recorder::create(path, started))
         .transpose()
         .map_err(resource("the recording"))?;
-    let cookies = Cookies::new(options.cookie_dir.as_deref())
-        .map_err(resource("the directory for marks"))?;
+    let cookies =
+        Cookies::new(options.cookie_dir.as_deref()).map_err(resource("the directory for marks"))?;
     let sink: Arc<dyn HintSink> = Arc::<EventQueue<Command>>::clone(&shared.queue);
     let processor = processor(&shared, &options, source(sink), cookies, recorder);
     let (ready_tx, ready_rx) = mpsc::channel();
@@ -247,7 +272,11 @@ fn start(
 /// Refuses a tree that is over the limit from the start.
 fn check_memory(core: &Core) -> Result<(), SystemError> {
     let (needed_bytes, files) = {
-        let tree = core.shared.tree.read().unwrap_or_else(PoisonError::into_inner);
+        let tree = core
+            .shared
+            .tree
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         (tree.memory_bytes(), tree.n_files())
     };
     let limit_bytes = core.options.memory_bytes_max;
@@ -286,6 +315,7 @@ fn processor(
         poll_reason: None,
         debouncer: Debouncer::new(options.debounce, options.debounce_max),
         cookies: Some(cookies),
+        stranded: Vec::new(),
         repos: Vec::new(),
         repos_changed: false,
         identity: None,

@@ -72,7 +72,11 @@ fn note(paths: &mut BTreeMap<RelPath, Fate>, change: &Change) {
     let mut origin = None;
     if let ChangeKind::Renamed { from } = &change.kind {
         let left = set(paths, from, (true, false, true), change.file_type);
-        origin = if left.was { Some(from.clone()) } else { left.origin.take() };
+        origin = if left.was {
+            Some(from.clone())
+        } else {
+            left.origin.take()
+        };
     }
     let fate = set(paths, &change.path, (was, is, content), change.file_type);
     if !matches!(change.kind, ChangeKind::Modified | ChangeKind::Metadata) {

@@ -206,7 +206,11 @@ impl Histogram {
     }
 
     fn summary(&self) -> Summary {
-        let counts: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Relaxed)).collect();
+        let counts: Vec<u64> = self
+            .buckets
+            .iter()
+            .map(|bucket| bucket.load(Relaxed))
+            .collect();
         let count: u64 = counts.iter().sum();
         let max = self.max.load(Relaxed);
         let at = |share_percent: u64| {

@@ -177,7 +177,10 @@ mod tests {
         check(|o| o.poll_interval = Duration::ZERO, "`poll_interval`");
         check(|o| o.queue_capacity = 0, "`queue_capacity`");
         check(|o| o.batch_size = 0, "`batch_size`");
-        check(|o| o.excluded_names = vec!["a/b".into()], "`excluded_names`");
+        check(
+            |o| o.excluded_names = vec!["a/b".into()],
+            "`excluded_names`",
+        );
         assert!(WatchOptions::new().check().is_ok());
     }
 }

@@ -74,7 +74,10 @@ impl OsWatcher {
     /// The shard for a path that was never watched, opening one if they are all full.
     fn place(&mut self) -> Result<usize, AddProblem> {
         let open = self.shards.len();
-        let roomy = self.shards.last().is_some_and(|s| s.n_added < SHARD_WATCHES);
+        let roomy = self
+            .shards
+            .last()
+            .is_some_and(|s| s.n_added < SHARD_WATCHES);
         if roomy {
             return Ok(open - 1);
         }
@@ -239,9 +242,9 @@ fn problem(kind: &ErrorKind) -> AddProblem {
 fn io_problem(error: &io::Error) -> AddProblem {
     match rustix::io::Errno::from_io_error(error) {
         Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => AddProblem::InstanceLimit,
-        Some(
-            rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP,
-        ) => AddProblem::Gone,
+        Some(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => {
+            AddProblem::Gone
+        }
         Some(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
             AddProblem::Denied(error.to_string())
         }
@@ -259,9 +262,9 @@ fn forward(sink: &dyn HintSink, shard: usize, event: notify::Result<Event>) {
         return sink.hint(shard, Hint::Lost);
     }
     let kind = match event.kind {
-        EventKind::Create(CreateKind::Any | CreateKind::File | CreateKind::Folder | CreateKind::Other) => {
-            HintKind::Created
-        }
+        EventKind::Create(
+            CreateKind::Any | CreateKind::File | CreateKind::Folder | CreateKind::Other,
+        ) => HintKind::Created,
         EventKind::Remove(
             RemoveKind::Any | RemoveKind::File | RemoveKind::Folder | RemoveKind::Other,
         ) => HintKind::Removed,

@@ -41,6 +41,9 @@ const STALE_WATCHES_MAX: usize = 16_384;
 const RESTARTS_MAX: usize = 8;
 const RESTART_WINDOW: Duration = Duration::from_secs(10);
 
+/// How many warnings from before the first consumer are kept.
+const EARLY_WARNINGS_MAX: usize = 100;
+
 /// What a handle asks of the processor.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -89,6 +92,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<WatchMetrics>,
     // Guards the list of consumers. Leaf lock, held for one change or one pass.
     pub(crate) subscribers: Mutex<Vec<Arc<Subscriber>>>,
+    // Guards warnings from before the first consumer: each new one gets them. Leaf lock.
+    pub(crate) early: Mutex<Vec<Warning>>,
     // Guards the state. Leaf lock.
     pub(crate) state: Mutex<WatchState>,
     pub(crate) started: Instant,
@@ -109,6 +114,8 @@ pub(crate) struct Processor {
     pub(crate) poll_reason: Option<PollReason>,
     pub(crate) debouncer: Debouncer,
     pub(crate) cookies: Option<Cookies<Purpose>>,
+    /// Marks whose shards are gone.
+    pub(crate) stranded: Vec<(Purpose, Option<Instant>)>,
     pub(crate) repos: Vec<Arc<Repo>>,
     /// Some of them are not watched yet.
     pub(crate) repos_changed: bool,
@@ -184,7 +191,10 @@ impl Processor {
             }
         }
         for mark in marks {
-            let back = self.cookies.as_mut().and_then(|c| c.back(mark.shard, &mark.path));
+            let back = self
+                .cookies
+                .as_mut()
+                .and_then(|c| c.back(mark.shard, &mark.path));
             if let Some(purpose) = back {
                 self.mark_is_back(purpose);
             }
@@ -193,11 +203,13 @@ impl Processor {
         for command in commands {
             open &= self.obey(command);
         }
+        self.resend_marks();
         let now = Instant::now();
         if !paths.is_empty() {
             self.shared.metrics.batch_us.record_us(now - started);
         }
         self.do_what_is_due(now);
+        self.resend_marks();
         self.refresh_figures();
         open
     }
@@ -206,14 +218,22 @@ impl Processor {
     fn deadline(&self) -> Option<Instant> {
         let retry = self.unreadable.values().filter_map(|retry| retry.at).min();
         let marks = self.cookies.as_ref().and_then(Cookies::deadline);
-        [self.debouncer.deadline(), self.poll.deadline(), retry, marks]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.debouncer.deadline(),
+            self.poll.deadline(),
+            retry,
+            marks,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn do_what_is_due(&mut self, now: Instant) {
-        let late = self.cookies.as_mut().map_or_else(Vec::new, |c| c.take_late(now));
+        let late = self
+            .cookies
+            .as_mut()
+            .map_or_else(Vec::new, |c| c.take_late(now));
         for purpose in late {
             match purpose {
                 Purpose::Probe => self.poll_everything(PollReason::NoEvents, now),
@@ -234,7 +254,11 @@ impl Processor {
     }
 
     fn deliver_ready(&mut self, now: Instant) {
-        if self.debouncer.deadline().is_none_or(|deadline| deadline > now) {
+        if self
+            .debouncer
+            .deadline()
+            .is_none_or(|deadline| deadline > now)
+        {
             return;
         }
         let locked = self.repos.iter().any(|repo| repo.index_lock().exists());
@@ -266,7 +290,9 @@ impl Processor {
         metrics.change_sets.fetch_add(1, Relaxed);
         metrics.changes.fetch_add(set.changes.len() as u64, Relaxed);
         if let Some(first) = self.first_pending.take() {
-            metrics.latency_us.record_us(now.saturating_duration_since(first));
+            metrics
+                .latency_us
+                .record_us(now.saturating_duration_since(first));
         }
         self.last_id = set.id;
         let set = Arc::new(set);
@@ -331,6 +357,7 @@ impl Processor {
                     self.poll_dirs(&polled, now);
                 }
                 self.deliver_now(Instant::now());
+                self.refresh_figures();
                 self.shared.metrics.syncs.fetch_add(1, Relaxed);
                 self.shared.metrics.sync_us.record_us(since.elapsed());
                 // Who waited may have given up.
@@ -347,6 +374,7 @@ impl Processor {
             Command::Audit(reply) => drop(reply.send(self.audit())),
             Command::Update(update, reply) => {
                 self.update(update, now);
+                self.refresh_figures();
                 reply.send(()).unwrap_or_default();
             }
             Command::Close => return false,
@@ -376,27 +404,45 @@ impl Processor {
 
     /// Everything may be wrong: fresh watches, then a comparison of everything with the disk.
     pub(crate) fn repair(&mut self, lost: bool, now: Instant) {
-        self.shared.metrics.restarts.fetch_add(1, Relaxed);
-        self.restarts.retain(|at| now.saturating_duration_since(*at) < RESTART_WINDOW);
+        self.restarts
+            .retain(|at| now.saturating_duration_since(*at) < RESTART_WINDOW);
         self.restarts.push(now);
         let before = self.debouncer.len();
-        self.shared.queue.set_open_gate(true);
-        self.source.restart();
-        self.shared.queue.clear_paths();
-        self.shared.queue.set_open_gate(false);
+        self.restart_source();
         if self.restarts.len() > RESTARTS_MAX && self.options.backend == Backend::Auto {
             self.poll_everything(PollReason::NoEvents, now);
         } else {
             self.watch_surroundings();
             self.rescan(now);
         }
-        let again = self.cookies.as_mut().map_or_else(Vec::new, Cookies::take_all);
-        for (purpose, until) in again {
-            self.send_mark(purpose, until);
-        }
         if lost {
             let changes = self.debouncer.len().saturating_sub(before);
             self.warn(&Warning::OverflowRepaired { changes });
+        }
+    }
+
+    /// Drops every watch. Marks under way went with them: they are sent again once the loop has
+    /// made new watches.
+    pub(crate) fn restart_source(&mut self) {
+        self.shared.metrics.restarts.fetch_add(1, Relaxed);
+        self.shared.queue.set_open_gate(true);
+        self.source.restart();
+        self.shared.queue.clear_paths();
+        self.shared.queue.set_open_gate(false);
+        let marks = self
+            .cookies
+            .as_mut()
+            .map_or_else(Vec::new, Cookies::take_all);
+        self.stranded.extend(marks);
+    }
+
+    fn resend_marks(&mut self) {
+        if !self.stranded.is_empty() && self.debouncer.is_locked() {
+            // That git let go may be among what was lost.
+            self.start_unlock(Instant::now());
+        }
+        for (purpose, until) in std::mem::take(&mut self.stranded) {
+            self.send_mark(purpose, until);
         }
     }
 
@@ -411,7 +457,18 @@ impl Processor {
     }
 
     pub(crate) fn warn(&self, warning: &Warning) {
-        for subscriber in self.subscribers() {
+        let subscribers = self.subscribers();
+        if subscribers.is_empty() {
+            let mut early = self
+                .shared
+                .early
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if early.len() < EARLY_WARNINGS_MAX {
+                early.push(warning.clone());
+            }
+        }
+        for subscriber in subscribers {
             subscriber.put_warning(warning);
         }
     }
@@ -447,7 +504,10 @@ impl Processor {
     }
 
     fn note_failures(&self, n: usize) {
-        self.shared.metrics.source_errors.fetch_add(n as u64, Relaxed);
+        self.shared
+            .metrics
+            .source_errors
+            .fetch_add(n as u64, Relaxed);
     }
 
     fn subscribers(&self) -> Vec<Arc<Subscriber>> {

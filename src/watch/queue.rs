@@ -251,7 +251,11 @@ impl<C> EventQueue<C> {
             return;
         }
         if !inside {
-            if state.marks_dir.as_deref().is_some_and(|dir| path.parent() == Some(dir)) {
+            if state
+                .marks_dir
+                .as_deref()
+                .is_some_and(|dir| path.parent() == Some(dir))
+            {
                 if kind == HintKind::Created {
                     state.next += 1;
                     let number = state.next;
@@ -498,7 +502,10 @@ mod tests {
         hint(&queue, "/r/b", HintKind::Closed);
         hint(&queue, "/r/b", HintKind::Written);
         let (_, batch) = taken(&queue);
-        assert_eq!(batch.paths.iter().map(|p| p.1.open).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(
+            batch.paths.iter().map(|p| p.1.open).collect::<Vec<_>>(),
+            [false, true]
+        );
     }
 
     #[test]
@@ -530,7 +537,10 @@ mod tests {
             hint(&queue, &format!("/r/d{n}/f"), HintKind::Written);
         }
         let (paths, batch) = taken(&queue);
-        assert!(batch.everything && batch.gap && paths.is_empty(), "{paths:?}");
+        assert!(
+            batch.everything && batch.gap && paths.is_empty(),
+            "{paths:?}"
+        );
         assert_eq!(queue.stats().collapsed, 8 + 8);
     }
 
@@ -556,7 +566,12 @@ mod tests {
         let mut all = Vec::new();
         while all.len() < 2 {
             let batch = queue.take(None, 1);
-            all.extend(batch.paths.into_iter().map(|(p, _)| p.display().to_string()));
+            all.extend(
+                batch
+                    .paths
+                    .into_iter()
+                    .map(|(p, _)| p.display().to_string()),
+            );
         }
         writer.join().unwrap();
         assert_eq!(all, ["/r/a", "/r/b"]);

@@ -60,7 +60,10 @@ impl Processor {
     /// Looks at a path below the root that was hinted at.
     pub(crate) fn look(&mut self, rel: &RelPath, path: &Path, seen: Seen) {
         let now = Instant::now();
-        self.record(&|| Record::Hint(rel.as_bytes().to_vec(), format!("{seen:?}")), now);
+        self.record(
+            &|| Record::Hint(rel.as_bytes().to_vec(), format!("{seen:?}")),
+            now,
+        );
         self.shared.metrics.looks.fetch_add(1, Relaxed);
         let dir = rel.parent();
         let name = rel.file_name();
@@ -198,7 +201,10 @@ impl Processor {
                     self.watch(&chunk, now);
                 }
                 let listings = self.list(&chunk);
-                self.shared.metrics.scans.fetch_add(chunk.len() as u64, Relaxed);
+                self.shared
+                    .metrics
+                    .scans
+                    .fetch_add(chunk.len() as u64, Relaxed);
                 for (task, listing) in chunk.into_iter().zip(listings) {
                     match listing {
                         Ok(listing) => self.take_in(&task, listing, depth, report, &mut next, now),
@@ -296,7 +302,9 @@ impl Processor {
         } else {
             self.shared.metrics.retries.fetch_add(1, Relaxed);
         }
-        let wait = wait.unwrap_or(Duration::from_millis(100)).min(Duration::from_secs(30));
+        let wait = wait
+            .unwrap_or(Duration::from_millis(100))
+            .min(Duration::from_secs(30));
         // A change of permissions is reported; anything else is tried again.
         let denied = error.kind() == io::ErrorKind::PermissionDenied;
         let at = (!denied).then(|| now + wait);
@@ -336,7 +344,8 @@ impl Processor {
         }
         for (path, problem) in refused {
             let inside = path.strip_prefix(&self.shared.root).ok();
-            let Some(dir) = inside.and_then(|path| RelDir::new(path.as_os_str().as_encoded_bytes()))
+            let Some(dir) =
+                inside.and_then(|path| RelDir::new(path.as_os_str().as_encoded_bytes()))
             else {
                 continue;
             };
@@ -463,8 +472,12 @@ impl Processor {
     fn put(&self, rel: &RelPath, stat: &FileStat) -> bool {
         let tree = self.shared.tree.write();
         let mut tree = tree.unwrap_or_else(PoisonError::into_inner);
-        let parent = tree.find(rel.parent().as_bytes()).filter(|id| tree.is_dir(*id));
-        parent.map(|dir| tree.put(dir, rel.file_name(), stat)).is_some()
+        let parent = tree
+            .find(rel.parent().as_bytes())
+            .filter(|id| tree.is_dir(*id));
+        parent
+            .map(|dir| tree.put(dir, rel.file_name(), stat))
+            .is_some()
     }
 
     /// Takes `rel`, and what is below it, out of the tree. `moved`: a rename was reported to have
@@ -552,7 +565,10 @@ impl Processor {
     }
 
     pub(crate) fn tree(&self) -> std::sync::RwLockReadGuard<'_, Tree> {
-        self.shared.tree.read().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .tree
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -44,13 +44,7 @@ pub fn scan(root: &Root, options: &ScanOptions) -> io::Result<Scan> {
         select: &select,
     };
     let fd = open_absolute(root)?;
-    let top = visit(
-        &walker,
-        &fd,
-        RelDir::ROOT,
-        Standing::Plain,
-        ignored.outer(),
-    )?;
+    let top = visit(&walker, &fd, RelDir::ROOT, Standing::Plain, ignored.outer())?;
     let mut entries = Vec::with_capacity(top.n_files);
     let mut warnings = Vec::new();
     flatten(top, root, &mut entries, &mut warnings);
@@ -215,7 +209,15 @@ mod tests {
         fs::write(temp.path().join("z/.gitignore"), "!k.log\n").unwrap();
         assert_eq!(
             found(&root, &ScanOptions::new()),
-            [".gitignore", "a", "b-1/y", "b.c", "b/x", "z/.gitignore", "z/k.log"]
+            [
+                ".gitignore",
+                "a",
+                "b-1/y",
+                "b.c",
+                "b/x",
+                "z/.gitignore",
+                "z/k.log"
+            ]
         );
     }
 

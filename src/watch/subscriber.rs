@@ -286,11 +286,15 @@ impl Subscriber {
             drop(state);
             if let Some(warning) = warning {
                 let failures = self.registry.dispatch_warning(&warning);
-                self.metrics.handler_errors.fetch_add(failures.len() as u64, Relaxed);
+                self.metrics
+                    .handler_errors
+                    .fetch_add(failures.len() as u64, Relaxed);
             }
             if let Some(set) = set {
                 let failures = self.registry.dispatch(&set);
-                self.metrics.handler_errors.fetch_add(failures.len() as u64, Relaxed);
+                self.metrics
+                    .handler_errors
+                    .fetch_add(failures.len() as u64, Relaxed);
                 for problem in failures {
                     self.put_warning(&Warning::HandlerFailed { problem });
                 }

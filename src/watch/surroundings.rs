@@ -79,7 +79,11 @@ impl Processor {
     /// Git's own files, and rule files that are not found by reading the tree. `true` when the
     /// path cannot be part of the tree.
     fn take_special(&mut self, path: &Path, seen: Seen, now: Instant) -> bool {
-        let repo = self.repos.iter().find(|repo| path.starts_with(repo.git_dir())).cloned();
+        let repo = self
+            .repos
+            .iter()
+            .find(|repo| path.starts_with(repo.git_dir()))
+            .cloned();
         if let Some(repo) = repo {
             if path == repo.index_lock() {
                 if repo.index_lock().exists() {
@@ -98,7 +102,11 @@ impl Processor {
         }
         let is_exclude = self.repos.iter().any(|repo| path == repo.exclude_file());
         let is_global = self.ignored.global_path() == Some(path);
-        let above = self.ignored.above().iter().any(|dir| path.parent() == Some(dir));
+        let above = self
+            .ignored
+            .above()
+            .iter()
+            .any(|dir| path.parent() == Some(dir));
         if is_exclude || is_global || above {
             if seen.structural || seen.closed {
                 self.reload_all_rules(now);
@@ -148,7 +156,13 @@ impl Processor {
 
     /// Watches the directories above the root, those with rule files outside of it, and git's.
     pub(crate) fn watch_surroundings(&mut self) {
-        let mut dirs: Vec<PathBuf> = self.shared.root.ancestors().skip(1).map(PathBuf::from).collect();
+        let mut dirs: Vec<PathBuf> = self
+            .shared
+            .root
+            .ancestors()
+            .skip(1)
+            .map(PathBuf::from)
+            .collect();
         let mut outside: HashSet<PathBuf> = dirs.iter().cloned().collect();
         for dir in self.ignored.above() {
             for name in [".gitignore", ".ignore", ".watchrunignore"] {
@@ -168,7 +182,10 @@ impl Processor {
             dirs.push(repo.git_dir().to_path_buf());
             dirs.extend(repo.exclude_file().parent().map(Path::to_path_buf));
         }
-        let marks = self.cookies.as_ref().map(|cookies| cookies.dir().to_path_buf());
+        let marks = self
+            .cookies
+            .as_ref()
+            .map(|cookies| cookies.dir().to_path_buf());
         self.shared.queue.set_outside(outside, marks);
         if self.options.backend != Backend::Poll {
             self.shared.queue.set_open_gate(true);
@@ -194,7 +211,10 @@ impl Processor {
     }
 
     fn add_repo(&mut self, repo: &Arc<Repo>) {
-        let known = self.repos.iter().position(|known| known.git_dir() == repo.git_dir());
+        let known = self
+            .repos
+            .iter()
+            .position(|known| known.git_dir() == repo.git_dir());
         match known {
             // Loaded anew: the old one is asked no more.
             Some(at) => self.repos[at] = Arc::clone(repo),
@@ -237,13 +257,6 @@ impl Processor {
         self.repos.clear();
     }
 
-    fn restart_source(&mut self) {
-        self.shared.metrics.restarts.fetch_add(1, Relaxed);
-        self.shared.queue.set_open_gate(true);
-        self.source.restart();
-        self.shared.queue.set_open_gate(false);
-    }
-
     /// Gives up on the system's watcher.
     pub(crate) fn poll_everything(&mut self, reason: PollReason, now: Instant) {
         self.restart_source();
@@ -258,12 +271,14 @@ impl Processor {
             return;
         }
         let root = &self.shared.root;
-        let is_network = *self.networks.entry(dev).or_insert_with(|| {
-            is_network(&crate::watch::walk::absolute(root, dir))
-        });
+        let is_network = *self
+            .networks
+            .entry(dev)
+            .or_insert_with(|| is_network(&crate::watch::walk::absolute(root, dir)));
         if is_network {
             self.poll.add(dir, now);
-            self.poll_reason.get_or_insert(PollReason::NetworkFileSystem);
+            self.poll_reason
+                .get_or_insert(PollReason::NetworkFileSystem);
         }
     }
 
@@ -286,7 +301,9 @@ impl Processor {
                 polled_dirs: polled,
                 limit,
                 sysctl,
-                suggested: (limit.unwrap_or(0) + needed).next_power_of_two().max(65_536),
+                suggested: (limit.unwrap_or(0) + needed)
+                    .next_power_of_two()
+                    .max(65_536),
             });
         } else {
             let path = self.poll.first().cloned().unwrap_or(RelDir::ROOT);
@@ -343,9 +360,7 @@ impl Processor {
 
 /// The limit on watches that binds here: its setting and its value.
 fn watch_limit() -> (&'static str, Option<u64>) {
-    let read = |path: &str| -> Option<u64> {
-        fs::read_to_string(path).ok()?.trim().parse().ok()
-    };
+    let read = |path: &str| -> Option<u64> { fs::read_to_string(path).ok()?.trim().parse().ok() };
     let user = read("/proc/sys/user/max_inotify_watches");
     let all = read("/proc/sys/fs/inotify/max_user_watches");
     match (user, all) {

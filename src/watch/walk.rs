@@ -283,7 +283,8 @@ impl RawListing {
             let start = u32::try_from(raw.names.len()).map_err(io::Error::other)?;
             let len = u16::try_from(name.len()).map_err(io::Error::other)?;
             raw.names.extend_from_slice(name);
-            raw.entries.push((start, len, entry.file_type(), entry.ino()));
+            raw.entries
+                .push((start, len, entry.file_type(), entry.ino()));
         }
         Ok(raw)
     }

@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use crate::support::{Tree, check_exact, seen, texts};
 use crate::support::{PATIENCE, rel};
+use crate::support::{Tree, check_exact, seen, texts};
 
 #[test]
 fn each_kind_of_change_has_its_name() {
@@ -30,7 +30,10 @@ fn a_set_comes_by_itself_after_the_debounce_time() {
     let watch = tree.watch();
     tree.write("a", "changed");
     let set = watch.next(PATIENCE).unwrap().expect("a set");
-    assert_eq!((texts(&set), set.id, set.complete), (vec!["~a".to_owned()], 1, true));
+    assert_eq!(
+        (texts(&set), set.id, set.complete),
+        (vec!["~a".to_owned()], 1, true)
+    );
 }
 
 #[test]
@@ -63,7 +66,12 @@ fn the_same_bytes_written_again_are_a_change_and_opening_is_not() {
     let tree = Tree::with(&["a", "b"]);
     let watch = tree.watch();
     tree.write("a", "a");
-    drop(fs::OpenOptions::new().append(true).open(tree.path("b")).unwrap());
+    drop(
+        fs::OpenOptions::new()
+            .append(true)
+            .open(tree.path("b"))
+            .unwrap(),
+    );
     drop(fs::read(tree.path("b")).unwrap());
     assert_eq!(fs::read_dir(tree.root()).unwrap().count(), 2);
     assert_eq!(seen(&watch), ["~a"]);
@@ -103,10 +111,18 @@ fn odd_names_and_odd_files_are_reported_as_they_are() {
     use std::os::unix::ffi::OsStrExt;
     let tree = Tree::with(&[]);
     let watch = tree.watch();
-    for name in [b"new\nline".as_slice(), b"\xff\xfe", b"-rf", b"a b'\"", b"..."] {
+    for name in [
+        b"new\nline".as_slice(),
+        b"\xff\xfe",
+        b"-rf",
+        b"a b'\"",
+        b"...",
+    ] {
         fs::write(tree.root().join(std::ffi::OsStr::from_bytes(name)), "x").unwrap();
     }
-    let made = std::process::Command::new("mkfifo").arg(tree.path("fifo")).status();
+    let made = std::process::Command::new("mkfifo")
+        .arg(tree.path("fifo"))
+        .status();
     assert!(made.unwrap().success());
     let socket = std::os::unix::net::UnixListener::bind(tree.path("sock")).unwrap();
     watch.sync(PATIENCE).unwrap();
@@ -114,7 +130,15 @@ fn odd_names_and_odd_files_are_reported_as_they_are() {
     let paths: Vec<&[u8]> = set.changes.iter().map(|c| c.path.as_bytes()).collect();
     assert_eq!(
         paths,
-        [b"-rf".as_slice(), b"...", b"a b'\"", b"fifo", b"new\nline", b"sock", b"\xff\xfe"]
+        [
+            b"-rf".as_slice(),
+            b"...",
+            b"a b'\"",
+            b"fifo",
+            b"new\nline",
+            b"sock",
+            b"\xff\xfe"
+        ]
     );
     drop(socket);
     check_exact(&watch);
@@ -133,7 +157,10 @@ fn the_model_answers_for_files() {
     let paths: Vec<_> = files.entries().iter().map(|e| e.path.to_string()).collect();
     assert_eq!(paths, ["d/c.rs", "d/new.rs"]);
     let status = watch.status();
-    assert_eq!((status.watched_dirs, status.polled_dirs, status.files), (2, 0, 4));
+    assert_eq!(
+        (status.watched_dirs, status.polled_dirs, status.files),
+        (2, 0, 4)
+    );
 }
 
 #[test]
@@ -148,7 +175,10 @@ fn a_file_being_written_waits_until_it_is_closed() {
     file.flush().unwrap();
     // Another file settles meanwhile, and still no set is made.
     tree.write("b", "whole");
-    assert_eq!(watch.next(std::time::Duration::from_millis(200)).unwrap(), None);
+    assert_eq!(
+        watch.next(std::time::Duration::from_millis(200)).unwrap(),
+        None
+    );
     file.write_all(b" and half").unwrap();
     drop(file);
     let set = watch.next(PATIENCE).unwrap().expect("a set");

@@ -62,7 +62,13 @@ fn a_renamed_directory_takes_its_files_along_and_stays_seen() {
     tree.rename("a", "z");
     assert_eq!(
         seen(&watch),
-        ["a>z", "a/b>z/b", "a/b/c>z/b/c", "a/b/c/f>z/b/c/f", "a/g>z/g"]
+        [
+            "a>z",
+            "a/b>z/b",
+            "a/b/c>z/b/c",
+            "a/b/c/f>z/b/c/f",
+            "a/g>z/g"
+        ]
     );
     tree.write("z/b/c/f", "changed");
     assert_eq!(seen(&watch), ["~z/b/c/f"]);
@@ -159,10 +165,7 @@ fn a_root_replaced_by_rename_is_followed_by_name() {
     fs::write(tree.outside("next/new"), "x").unwrap();
     fs::rename(tree.root(), tree.outside("old")).unwrap();
     fs::rename(tree.outside("next"), tree.root()).unwrap();
-    assert_eq!(
-        seen(&watch),
-        ["-d", "-d/f", "+e", "-gone", "+new", "-same"]
-    );
+    assert_eq!(seen(&watch), ["-d", "-d/f", "+e", "-gone", "+new", "-same"]);
     fs::write(tree.outside("old/d/f"), "not ours any more").unwrap();
     tree.write("e/inside", "x");
     assert_eq!(seen(&watch), ["+e/inside"]);

@@ -29,7 +29,13 @@ fn an_edit_of_the_rules_takes_effect_at_once() {
     tree.write(".gitignore", "out\n*.log\n");
     assert_eq!(
         seen(&watch),
-        ["~.gitignore", "-a/x.log", "-out", "-out/deep", "-out/deep/f"]
+        [
+            "~.gitignore",
+            "-a/x.log",
+            "-out",
+            "-out/deep",
+            "-out/deep/f"
+        ]
     );
     assert_eq!(watch.status().watched_dirs, 2);
     tree.write("out/deep/f", "unseen");
@@ -37,7 +43,10 @@ fn an_edit_of_the_rules_takes_effect_at_once() {
     tree.write("a/.gitignore", "!x.log\n");
     assert_eq!(seen(&watch), ["+a/.gitignore", "+a/x.log"]);
     fs::remove_file(tree.path(".gitignore")).unwrap();
-    assert_eq!(seen(&watch), ["-.gitignore", "+out", "+out/deep", "+out/deep/f"]);
+    assert_eq!(
+        seen(&watch),
+        ["-.gitignore", "+out", "+out/deep", "+out/deep/f"]
+    );
     tree.write("out/deep/f", "seen");
     assert_eq!(seen(&watch), ["~out/deep/f"]);
     check_exact(&watch);
@@ -63,13 +72,22 @@ fn explain_names_the_file_and_the_line() {
     let seen = watch.explain(std::path::Path::new("src/a")).unwrap();
     assert!(seen.modelled && seen.ignored.is_none() && seen.selected);
     let git = watch.explain(&tree.path(".git/HEAD")).unwrap();
-    assert_eq!(git.ignored.unwrap().1, IgnoreReason::Name(".git".to_owned()));
+    assert_eq!(
+        git.ignored.unwrap().1,
+        IgnoreReason::Name(".git".to_owned())
+    );
     assert!(!watch.explain(std::path::Path::new("/etc")).unwrap().inside);
 }
 
 #[test]
 fn only_what_patterns_can_reach_is_watched() {
-    let tree = Tree::with(&["src/a/b.rs", "src/c.txt", "docs/x/y.md", "out/app", "out/x/y"]);
+    let tree = Tree::with(&[
+        "src/a/b.rs",
+        "src/c.txt",
+        "docs/x/y.md",
+        "out/app",
+        "out/x/y",
+    ]);
     tree.write(".gitignore", "out\n");
     let mut options = WatchOptions::new();
     options.select = select(&["src/**/*.rs", "out/app"]);
@@ -139,7 +157,10 @@ fn a_checkout_is_one_set() {
 fn info_exclude_and_rules_above_the_root_are_live() {
     let tree = Tree::with(&["p/q/a.log", "p/q/b", ".git/HEAD", ".git/info/exclude"]);
     let options = WatchOptions::new();
-    let watch = tree.manager.create_watch(&tree.path("p/q"), options).unwrap();
+    let watch = tree
+        .manager
+        .create_watch(&tree.path("p/q"), options)
+        .unwrap();
     assert_eq!(watch.status().files, 2);
     tree.write(".gitignore", "*.log\n");
     let set = watch.next(PATIENCE).unwrap().unwrap();

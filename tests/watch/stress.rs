@@ -12,9 +12,7 @@ use std::thread;
 
 use watchrun::change::ChangeKind;
 use watchrun::path::Root;
-use watchrun::watch::{
-    Hint, HintSink, OsWatcher, ScanOptions, WatchHandle, WatchOptions, scan,
-};
+use watchrun::watch::{Hint, HintSink, OsWatcher, ScanOptions, WatchHandle, WatchOptions, scan};
 
 use crate::support::{PATIENCE, Tree, check_exact};
 
@@ -68,7 +66,9 @@ fn gated_watch(tree: &Tree, gate: &Arc<Gate>) -> WatchHandle {
         Box::new(OsWatcher::new(Arc::new(Gated { gate, sink }))) as _
     };
     let options = WatchOptions::new();
-    tree.manager.create_watch_from(&tree.root(), options, &source).unwrap()
+    tree.manager
+        .create_watch_from(&tree.root(), options, &source)
+        .unwrap()
 }
 
 /// A random path of up to three components over few names.
@@ -101,8 +101,18 @@ fn operate(random: &mut Random, root: &Path, outside: &Path, n: usize) {
         93..=95 => symlink("a", &path),
         96 => exchange(&path, &other),
         _ => {
-            let rules = ["", "ign\n", "*.log\n", "ign\n*.log\n", "/a/b\n", "!ign\nc\n"];
-            fs::write(path.with_file_name(".gitignore"), rules[random.below(rules.len())])
+            let rules = [
+                "",
+                "ign\n",
+                "*.log\n",
+                "ign\n*.log\n",
+                "/a/b\n",
+                "!ign\nc\n",
+            ];
+            fs::write(
+                path.with_file_name(".gitignore"),
+                rules[random.below(rules.len())],
+            )
         }
     };
     drop(result);
@@ -125,7 +135,9 @@ fn node(path: &Path) -> Option<Node> {
     if metadata.is_symlink() {
         return Some(Node::Link(fs::read_link(path).ok()?));
     }
-    metadata.is_file().then(|| fs::read(path).ok().map(Node::File))?
+    metadata
+        .is_file()
+        .then(|| fs::read(path).ok().map(Node::File))?
 }
 
 /// Everything that is not ignored, read from the disk by a scan of its own.
@@ -133,7 +145,12 @@ fn contents(root: &Path) -> BTreeMap<String, Node> {
     let root = Root::new(root).unwrap();
     let found = scan(&root, &ScanOptions::new()).unwrap();
     let read = |path: &watchrun::path::RelPath| Some((path.to_string(), node(&root.join(path))?));
-    found.files.entries().iter().filter_map(|entry| read(&entry.path)).collect()
+    found
+        .files
+        .entries()
+        .iter()
+        .filter_map(|entry| read(&entry.path))
+        .collect()
 }
 
 /// Brings `copy` in step for every path that the waiting sets mention.
@@ -163,7 +180,10 @@ fn live_dirs(watch: &WatchHandle, root: &Path) -> Vec<PathBuf> {
     let mut dirs = vec![root.to_path_buf()];
     let mut at = 0;
     while at < dirs.len() {
-        let entries: Vec<_> = fs::read_dir(&dirs[at]).unwrap().map(Result::unwrap).collect();
+        let entries: Vec<_> = fs::read_dir(&dirs[at])
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
         for entry in entries {
             let path = entry.path();
             let is_dir = entry.file_type().unwrap().is_dir();
@@ -230,7 +250,11 @@ fn check_live(watch: &WatchHandle, copy: &mut BTreeMap<String, Node>, root: &Pat
         .filter(|path| !seen.contains(path.to_str().unwrap()))
         .collect();
     assert!(blind.is_empty(), "round {seed}: blind: {blind:?}");
-    assert_eq!(*copy, contents(root), "round {seed}: the copy after the probes");
+    assert_eq!(
+        *copy,
+        contents(root),
+        "round {seed}: the copy after the probes"
+    );
 }
 
 #[test]

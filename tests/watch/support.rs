@@ -43,7 +43,12 @@ impl Tree {
 
     /// A path outside the root, on the same file system.
     pub(crate) fn outside(&self, name: &str) -> PathBuf {
-        self.temp.path().canonicalize().unwrap().join("outside").join(name)
+        self.temp
+            .path()
+            .canonicalize()
+            .unwrap()
+            .join("outside")
+            .join(name)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
