@@ -4,13 +4,12 @@
 
 use std::error::Error;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use watchrun::change::ChangeSet;
 use watchrun::path::RelDir;
 use watchrun::pattern::{Pattern, PatternSet};
-use watchrun::watch::{Filter, HandlerResult, Kinds, Warning, WatchManager, WatchOptions};
+use watchrun::watch::{Filter, Kinds, Warning, WatchManager, WatchOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
@@ -29,7 +28,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         kinds: Kinds::CREATED.or(Kinds::MODIFIED),
         priority: 10,
     };
-    watch.on(filter, on_sources);
+    watch.on(filter, |set| {
+        on_sources(set);
+        Ok(())
+    });
     watch.on(Filter::everything(), |set| {
         say(&format!(
             "{} changes in all, complete: {}",
@@ -38,7 +40,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         ));
         Ok(())
     });
-    watch.on_warning(on_warning);
+    watch.on_warning(|warning| {
+        on_warning(warning);
+        Ok(())
+    });
 
     for _ in 0..seconds.div_ceil(10) {
         std::thread::sleep(Duration::from_secs(seconds.min(10)));
@@ -50,19 +55,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn on_sources(set: &Arc<ChangeSet>) -> HandlerResult {
+fn on_sources(set: &ChangeSet) {
     for change in &set.changes {
         say(&format!("source {:?}: {}", change.kind, change.path));
     }
-    Ok(())
 }
 
-fn on_warning(warning: &Warning) -> HandlerResult {
+fn on_warning(warning: &Warning) {
     say(&format!("warning: {warning}"));
     if let Some(hint) = warning.hint() {
         say(&format!("hint: {hint}"));
     }
-    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "an example talks to the user")]

@@ -10,7 +10,7 @@ use watchrun::path::Root;
 use watchrun::watch::{Filter, ScanOptions, WatchManager, WatchOptions, scan};
 
 fn count(dir: &str) -> usize {
-    fs::read_dir(dir).unwrap().count()
+    fs::read_dir(dir).expect("readable").count()
 }
 
 /// Waits for the threads of the system's watchers, which end a moment after they are told to.

@@ -129,10 +129,17 @@ fn text(set: &ChangeSet) -> String {
 }
 
 /// Lets time pass until `until`, taking every set at its deadline.
-fn advance(debouncer: &mut Debouncer, start: Instant, until: Instant, sets: &mut Vec<String>) {
+fn advance(
+    debouncer: &mut Debouncer,
+    (start, now): (Instant, Instant),
+    until: Instant,
+    sets: &mut Vec<String>,
+) {
     while let Some(deadline) = debouncer.deadline().filter(|at| *at <= until) {
-        let ms = deadline.saturating_duration_since(start).as_millis();
-        match debouncer.take_ready(deadline) {
+        // A deadline may already have passed when what held it up goes away.
+        let at = deadline.max(now);
+        let ms = at.saturating_duration_since(start).as_millis();
+        match debouncer.take_ready(at) {
             Some(set) => sets.push(format!("{ms}: {}", text(&set))),
             None => assert!(debouncer.is_empty(), "due, and yet not ready"),
         }
@@ -144,11 +151,13 @@ fn play(events: &[String]) -> Vec<String> {
     let mut debouncer = Debouncer::new(QUIET, LONGEST);
     let mut world = World::new();
     let mut sets = Vec::new();
+    let mut last = start;
     for event in events {
         let words: Vec<&str> = event.split_whitespace().collect();
         let now = start + Duration::from_millis(words[0].parse().unwrap());
         // What is due at this very moment is due before what happens at it.
-        advance(&mut debouncer, start, now, &mut sets);
+        advance(&mut debouncer, (start, last), now, &mut sets);
+        last = now;
         let names: Vec<RelPath> = words[2..].iter().map(|name| path(name)).collect();
         for observed in world.happen(words[1], &names) {
             debouncer.push(observed, now);
@@ -163,7 +172,7 @@ fn play(events: &[String]) -> Vec<String> {
         }
     }
     let end = start + Duration::from_secs(3600);
-    advance(&mut debouncer, start, end, &mut sets);
+    advance(&mut debouncer, (start, last), end, &mut sets);
     sets
 }
 

@@ -95,13 +95,12 @@ impl WatchManager {
             let core_root = core.shared.root == root;
             core_root && core.options == options && core.shared.state() != WatchState::Stopped
         });
-        let core = match shared {
-            Some(core) => Arc::clone(core),
-            None => {
-                let core = start(root, options, source)?;
-                cores.push(Arc::clone(&core));
-                core
-            }
+        let core = if let Some(core) = shared {
+            Arc::clone(core)
+        } else {
+            let core = start(root, options, source)?;
+            cores.push(Arc::clone(&core));
+            core
         };
         core.users.fetch_add(1, Ordering::SeqCst);
         let subscriber = Arc::new(Subscriber::new(Arc::clone(&core.shared.metrics)));

@@ -27,6 +27,7 @@
 
 mod cookies;
 mod debounce;
+mod diff;
 mod error;
 mod explain;
 mod git;

@@ -270,12 +270,11 @@ fn forward(sink: &dyn HintSink, shard: usize, event: notify::Result<Event>) {
         ) => HintKind::Removed,
         EventKind::Modify(ModifyKind::Name(RenameMode::From)) => HintKind::MovedFrom,
         EventKind::Modify(ModifyKind::Name(RenameMode::To)) => HintKind::MovedTo,
-        // Repeats the two before it.
-        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return,
         EventKind::Modify(ModifyKind::Data(_)) => HintKind::Written,
         EventKind::Modify(ModifyKind::Metadata(_)) => HintKind::Metadata,
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => HintKind::Closed,
-        EventKind::Access(_) => return,
+        // `Both` repeats the two before it.
+        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) | EventKind::Access(_) => return,
         EventKind::Modify(_) | EventKind::Any | EventKind::Other => HintKind::Unknown,
     };
     for path in event.paths {

@@ -17,6 +17,7 @@ use crate::watch::source::{Hint, HintKind, HintSink};
 
 /// What was hinted of one path since it was last looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of flags")]
 pub(crate) struct Seen {
     /// A name may have appeared, vanished or come to mean something else.
     pub(crate) structural: bool,
@@ -106,6 +107,7 @@ pub(crate) struct EventQueue<C> {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent conditions")]
 struct State<C> {
     paths: HashMap<Arc<Path>, Waiting>,
     structure: VecDeque<(u64, Arc<Path>)>,
@@ -189,15 +191,12 @@ impl<C> EventQueue<C> {
     pub(crate) fn take(&self, timeout: Option<Duration>, max: usize) -> Batch<C> {
         let state = self.lock();
         let idle = |state: &mut State<C>| state.is_idle();
-        let mut state = match timeout {
-            Some(timeout) => {
-                let waited = self.ready.wait_timeout_while(state, timeout, idle);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            }
-            None => {
-                let waited = self.ready.wait_while(state, idle);
-                waited.unwrap_or_else(PoisonError::into_inner)
-            }
+        let mut state = if let Some(timeout) = timeout {
+            let waited = self.ready.wait_timeout_while(state, timeout, idle);
+            waited.unwrap_or_else(PoisonError::into_inner).0
+        } else {
+            let waited = self.ready.wait_while(state, idle);
+            waited.unwrap_or_else(PoisonError::into_inner)
         };
         let batch = state.take(max);
         drop(state);
@@ -351,21 +350,18 @@ impl<C> State<C> {
         self.next += 1;
         let number = self.next;
         let structural = kind.is_structural();
-        match self.paths.get_mut(&path) {
-            Some(waiting) => {
-                self.stats.coalesced += 1;
-                // Moves up to the other lane; the old place is skipped later.
-                if structural && !waiting.seen.structural {
-                    waiting.number = number;
-                    self.structure.push_back((number, path));
-                }
-                waiting.seen.add(kind);
+        if let Some(waiting) = self.paths.get_mut(&path) {
+            self.stats.coalesced += 1;
+            // Moves up to the other lane; the old place is skipped later.
+            if structural && !waiting.seen.structural {
+                waiting.number = number;
+                self.structure.push_back((number, path));
             }
-            None => {
-                let mut seen = Seen::default();
-                seen.add(kind);
-                self.insert(path, seen, (number, number));
-            }
+            waiting.seen.add(kind);
+        } else {
+            let mut seen = Seen::default();
+            seen.add(kind);
+            self.insert(path, seen, (number, number));
         }
     }
 
@@ -429,7 +425,9 @@ impl<C> State<C> {
         self.gap = true;
         let mut dirs: HashMap<Arc<Path>, Waiting> = HashMap::new();
         let mut kept = Vec::new();
-        for (path, waiting) in self.paths.drain() {
+        let mut waiting: Vec<_> = std::mem::take(&mut self.paths).into_iter().collect();
+        waiting.sort_unstable_by_key(|(_, waiting)| waiting.first);
+        for (path, waiting) in waiting {
             let parent = path.parent().filter(|dir| dir.starts_with(root));
             let Some(parent) = parent else {
                 kept.push((path, waiting));

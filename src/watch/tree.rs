@@ -290,7 +290,7 @@ impl Tree {
         let is_dir = stat.file_type() == FileType::Dir;
         let dir = if is_dir { self.add_dir() } else { NOT_A_DIR };
         let device = self.device(stat.dev);
-        let start = u32::try_from(self.names.len()).expect("names stay below 4 GiB");
+        let offset = u32::try_from(self.names.len()).expect("names stay below 4 GiB");
         self.names.extend_from_slice(name);
         let node = Node {
             ino: stat.ino,
@@ -298,7 +298,7 @@ impl Tree {
             mtime_ns: stat.mtime_ns,
             ctime_ns: stat.ctime_ns,
             parent: parent.0,
-            name: start,
+            name: offset,
             mode: stat.mode,
             dir,
             name_len: u16::try_from(name.len()).expect("a name has at most 255 bytes"),
@@ -456,7 +456,7 @@ mod tests {
         let mut gone = Vec::new();
         let id = tree.find(b"d").unwrap();
         tree.remove(id, &mut |path, stat| {
-            gone.push((path.to_string(), stat.ino))
+            gone.push((path.to_string(), stat.ino));
         });
         let expected = [("d/e/f", 3), ("d/e", 2), ("d/g", 4), ("d", 1)];
         assert_eq!(gone, expected.map(|(path, ino)| (path.to_owned(), ino)));

@@ -7,10 +7,17 @@
 //! - `limits`: too few watches, unreadable directories, polling, full queues
 //! - `stress`: random operations from several threads, compared with the disk
 
+#[cfg(test)]
 mod basics;
+#[cfg(test)]
 mod handles;
+#[cfg(test)]
 mod limits;
+#[cfg(test)]
 mod races;
+#[cfg(test)]
 mod rules;
+#[cfg(test)]
 mod stress;
+#[cfg(test)]
 mod support;

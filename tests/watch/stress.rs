@@ -243,11 +243,11 @@ fn check_live(watch: &WatchHandle, copy: &mut BTreeMap<String, Node>, root: &Pat
         fs::write(dir.join(&probe), "x").unwrap();
     }
     watch.sync(PATIENCE).unwrap();
-    let seen = apply(watch, copy, root);
+    let told = apply(watch, copy, root);
     let blind: Vec<_> = dirs
         .iter()
         .map(|dir| dir.strip_prefix(root).unwrap().join(&probe))
-        .filter(|path| !seen.contains(path.to_str().unwrap()))
+        .filter(|path| !told.contains(path.to_str().unwrap()))
         .collect();
     assert!(blind.is_empty(), "round {seed}: blind: {blind:?}");
     assert_eq!(
