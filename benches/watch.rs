@@ -5,6 +5,8 @@
 //! directory, by default 10,000 directories; `WATCHRUN_BENCH_DIRS` changes that. Each part runs in
 //! a process of its own, so that memory is that of a watch and nothing else.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

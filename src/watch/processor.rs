@@ -41,6 +41,11 @@ const STALE_WATCHES_MAX: usize = 16_384;
 const RESTARTS_MAX: usize = 8;
 const RESTART_WINDOW: Duration = Duration::from_secs(10);
 
+/// In a burst, hints are left to gather for this long: they are fewer once coalesced, and nobody
+/// wakes us for each.
+const GATHER_TIME: Duration = Duration::from_millis(1);
+/// A batch of so many paths is a burst.
+const BURST_PATHS: usize = 8;
 /// How many warnings from before the first consumer are kept.
 const EARLY_WARNINGS_MAX: usize = 100;
 
@@ -153,8 +158,12 @@ impl Processor {
             let timeout = self.deadline().map(|at| at.saturating_duration_since(now));
             let queue = Arc::clone(&self.shared.queue);
             let batch = queue.take(timeout, self.options.batch_size);
+            let n_paths = batch.paths.len();
             if !self.step(batch) {
                 break;
+            }
+            if n_paths >= BURST_PATHS && n_paths < self.options.batch_size {
+                std::thread::sleep(GATHER_TIME);
             }
         }
         self.stop();
@@ -164,7 +173,7 @@ impl Processor {
     fn step(&mut self, batch: Batch<Command>) -> bool {
         let started = Instant::now();
         let Batch {
-            paths,
+            mut paths,
             marks,
             commands,
             lost,
@@ -186,6 +195,8 @@ impl Processor {
         if lost || everything || !failures.is_empty() {
             self.repair(lost, started);
         } else {
+            // Directories before what is in them: one that is gone takes its content along.
+            paths.sort_unstable_by(|(a, _), (b, _)| a.as_os_str().cmp(b.as_os_str()));
             for (path, seen) in &paths {
                 self.take_hint(path, *seen);
             }

@@ -90,6 +90,7 @@ impl Tree {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the options take it")]
 pub(crate) fn select(texts: &[&str]) -> Option<PatternSet> {
     let parse = |text: &&str| Pattern::parse(text, &RelDir::ROOT).unwrap();
     Some(PatternSet::new(texts.iter().map(parse).collect()))
