@@ -10,11 +10,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use watchrun::path::Root;
-use watchrun::watch::{Filter, ScanOptions, WatchHandle, WatchManager, WatchOptions, scan};
+use watchrun::watch::{
+    Filter, Hint, HintSink, OsWatcher, ScanOptions, WatchHandle, WatchManager, WatchOptions, scan,
+};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -45,6 +47,8 @@ fn main() {
     }
     println!("-- plain");
     run("burst", &plain);
+    run("stall", &plain);
+    run("checkout", &temp.path().join("repository"));
     run("remove", &plain);
 }
 
@@ -75,6 +79,8 @@ fn part(name: &str, root: &Path) {
         "idle" => idle(root),
         "save" => saves(root),
         "burst" => burst(root),
+        "stall" => stall(root),
+        "checkout" => checkout(root),
         "remove" => remove(root),
         _ => unreachable!("parts are named above"),
     }
@@ -163,6 +169,88 @@ fn burst(root: &Path) {
         start.elapsed() - wrote,
         (cpu_ticks() - cpu) * 10
     );
+}
+
+/// Holds up the system's watcher while its lock is held.
+struct Gate {
+    gate: Arc<Mutex<()>>,
+    sink: Arc<dyn HintSink>,
+}
+
+impl HintSink for Gate {
+    fn hint(&self, shard: usize, hint: Hint) {
+        drop(self.gate.lock());
+        self.sink.hint(shard, hint);
+    }
+}
+
+fn stall(root: &Path) {
+    let gate = Arc::new(Mutex::new(()));
+    let own = Arc::clone(&gate);
+    let source = move |sink| {
+        let gate = Arc::clone(&own);
+        Box::new(OsWatcher::new(Arc::new(Gate { gate, sink }))) as _
+    };
+    let manager = WatchManager::new();
+    let handle = manager
+        .create_watch_from(root, WatchOptions::new(), &source)
+        .expect("watchable");
+    let held = gate.lock();
+    for n in 0..20_000 {
+        fs::write(root.join(format!("dir0/stall{n}")), "x").expect("written");
+    }
+    fs::remove_dir_all(root.join("dir1")).expect("removed");
+    fs::create_dir_all(root.join("dir1/again")).expect("made");
+    drop(held);
+    let start = Instant::now();
+    handle.sync(PATIENCE).expect("in step");
+    let took = start.elapsed();
+    let report = manager.report();
+    let exact = handle.audit().expect("readable").is_exact();
+    println!(
+        "stalled for 20,000 new files and a replaced directory: exact again {took:?} after: {exact}, overflows {}",
+        report.watches[0].overflows
+    );
+}
+
+fn checkout(root: &Path) {
+    let git = |args: &[&str]| {
+        let mut command = Command::new("git");
+        command.args(["-c", "user.name=b", "-c", "user.email=b@example.org"]);
+        let status = command.args(args).current_dir(root).status();
+        assert!(status.expect("started").success());
+    };
+    let fill = |text: &str| {
+        for n in 0..5_000 {
+            let path = root.join(format!("d{}/f{n}", n % 100));
+            fs::create_dir_all(path.parent().expect("in a directory")).expect("made");
+            fs::write(path, text).expect("written");
+        }
+    };
+    fs::create_dir_all(root).expect("made");
+    git(&["init", "-q", "-b", "one"]);
+    fill("one");
+    git(&["add", "."]);
+    git(&["commit", "-qm", "one"]);
+    git(&["checkout", "-qb", "two"]);
+    fill("the other");
+    git(&["commit", "-qam", "two"]);
+    let handle = watch(root);
+    let (tx, rx) = mpsc::channel();
+    handle.on(Filter::everything(), move |set| {
+        Ok(tx.send((Instant::now(), set.changes.len()))?)
+    });
+    for branch in ["one", "two", "one", "two", "one", "two"] {
+        git(&["checkout", "-q", branch]);
+        let done = Instant::now();
+        let (told, n) = rx.recv_timeout(PATIENCE).expect("told");
+        handle.sync(PATIENCE).expect("in step");
+        let more = rx.try_iter().count();
+        let after = told.saturating_duration_since(done);
+        println!("checkout: {n} changes {after:?} after git ended, {more} further sets");
+        // Within one second git cannot tell its own files apart and reads them all.
+        std::thread::sleep(Duration::from_millis(1_100));
+    }
 }
 
 fn remove(root: &Path) {

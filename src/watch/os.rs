@@ -31,6 +31,7 @@ const SHARD_WATCHES: usize = 640;
 /// its own that calls the sink.
 pub struct OsWatcher {
     sink: Arc<dyn HintSink>,
+    shard_size: usize,
     shards: Vec<Shard>,
     /// Every path ever watched since the last restart, by hash, and its shard.
     homes: HashMap<u64, u8>,
@@ -60,8 +61,16 @@ impl OsWatcher {
     /// Watches nothing yet. Hints go to `sink`, from the watcher's own threads.
     #[must_use]
     pub fn new(sink: Arc<dyn HintSink>) -> Self {
+        Self::with_shard_size(sink, SHARD_WATCHES)
+    }
+
+    /// As [`OsWatcher::new`], with another number of watches after which a further shard is
+    /// opened, up to 16 of them.
+    #[must_use]
+    pub fn with_shard_size(sink: Arc<dyn HintSink>, watches: usize) -> Self {
         Self {
             sink,
+            shard_size: watches,
             shards: Vec::new(),
             homes: HashMap::new(),
             hasher: RandomState::new(),
@@ -77,7 +86,7 @@ impl OsWatcher {
         let roomy = self
             .shards
             .last()
-            .is_some_and(|s| s.n_added < SHARD_WATCHES);
+            .is_some_and(|s| s.n_added < self.shard_size);
         if roomy {
             return Ok(open - 1);
         }

@@ -59,11 +59,12 @@ impl HintSink for Gated {
     }
 }
 
-fn gated_watch(tree: &Tree, gate: &Arc<Gate>) -> WatchHandle {
+fn gated_watch(tree: &Tree, gate: &Arc<Gate>, shard_size: usize) -> WatchHandle {
     let gate = Arc::clone(gate);
     let source = move |sink: Arc<dyn HintSink>| {
         let gate = Arc::clone(&gate);
-        Box::new(OsWatcher::new(Arc::new(Gated { gate, sink }))) as _
+        let sink = Arc::new(Gated { gate, sink });
+        Box::new(OsWatcher::with_shard_size(sink, shard_size)) as _
     };
     let options = WatchOptions::new();
     tree.manager
@@ -201,7 +202,9 @@ fn round(seed: u64, overflow: bool) {
     fs::create_dir_all(tree.outside("")).unwrap();
     let (root, outside) = (tree.root(), tree.outside(""));
     let gate = Arc::new(Gate::default());
-    let watch = gated_watch(&tree, &gate);
+    // Directories and what is in them in one shard, or in several.
+    let shard_size = if seed % 2 == 0 { 1_000 } else { 3 };
+    let watch = gated_watch(&tree, &gate, shard_size);
     let mut copy = contents(&root);
     if overflow {
         gate.set(true);
@@ -215,11 +218,18 @@ fn round(seed: u64, overflow: bool) {
         }
     }
     thread::scope(|scope| {
+        if !overflow {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    watch.sync(PATIENCE).unwrap();
+                }
+            });
+        }
         for worker in 0..3_u64 {
             let (root, outside) = (&root, &outside);
             scope.spawn(move || {
                 let mut random = Random((seed << 8 | worker) + 0x9e37_79b9_7f4a_7c15);
-                for n in 0..300 {
+                for n in 0..400 {
                     operate(&mut random, root, outside, n);
                 }
             });
