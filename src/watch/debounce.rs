@@ -318,3 +318,7 @@ fn moved_with_parent(origins: &HashMap<RelPath, RelPath>, from: &RelPath, to: &R
     let origin = parent.as_rel_path().and_then(|dir| origins.get(dir));
     origin.is_some() && origin == from.parent().as_rel_path() && from.file_name() == to.file_name()
 }
+
+#[cfg(test)]
+#[path = "debounce_tests.rs"]
+mod tests;

@@ -253,7 +253,6 @@ pub enum Warning {
 }
 
 impl fmt::Display for Warning {
-    #[expect(clippy::too_many_lines, reason = "one arm per warning")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LimitReached {

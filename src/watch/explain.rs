@@ -29,6 +29,10 @@ pub enum Watched {
 
 /// What a watch thinks of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about one path"
+)]
 pub struct Explanation {
     /// The path, absolute.
     pub path: PathBuf,

@@ -62,10 +62,6 @@ impl Repo {
         })
     }
 
-    pub(crate) fn top(&self) -> &Path {
-        &self.top
-    }
-
     /// The directory whose `index.lock` says that git is at work.
     pub(crate) fn git_dir(&self) -> &Path {
         &self.git_dir

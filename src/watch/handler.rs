@@ -77,8 +77,10 @@ impl Kinds {
     }
 }
 
-type OnChanges = Box<dyn FnMut(&Arc<ChangeSet>) -> HandlerResult + Send>;
-type OnWarning = Box<dyn FnMut(&Warning) -> HandlerResult + Send>;
+/// A handler of change sets.
+pub(crate) type OnChanges = Box<dyn FnMut(&Arc<ChangeSet>) -> HandlerResult + Send>;
+/// A handler of warnings.
+pub(crate) type OnWarning = Box<dyn FnMut(&Warning) -> HandlerResult + Send>;
 
 /// The handlers of one watch. Handlers may be added and taken off at any time, also by handlers.
 #[derive(Default)]
@@ -191,15 +193,14 @@ impl HandlerRegistry {
 
     fn snapshot(&self) -> (Vec<Arc<Registered>>, Arc<PatternIndex>) {
         let mut state = self.lock();
-        let index = match &state.index {
-            Some(index) => Arc::clone(index),
-            None => {
-                let sets = state.handlers.iter();
-                let sets = sets.map(|h| h.filter.patterns.clone().unwrap_or_default());
-                let index = Arc::new(PatternIndex::new(sets.collect()));
-                state.index = Some(Arc::clone(&index));
-                index
-            }
+        let index = if let Some(index) = &state.index {
+            Arc::clone(index)
+        } else {
+            let sets = state.handlers.iter();
+            let sets = sets.map(|h| h.filter.patterns.clone().unwrap_or_default());
+            let index = Arc::new(PatternIndex::new(sets.collect()));
+            state.index = Some(Arc::clone(&index));
+            index
         };
         (state.handlers.clone(), index)
     }

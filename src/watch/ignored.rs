@@ -32,6 +32,7 @@ pub enum IgnoreReason {
 
 /// Which rule files a directory holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of four")]
 pub(crate) struct RuleFiles {
     pub(crate) watchrunignore: bool,
     pub(crate) ignore: bool,
@@ -211,11 +212,6 @@ impl Ignored {
         })
     }
 
-    /// The repository that a directory with these rules lies in.
-    pub(crate) fn repo<'r>(&self, rules: &'r Rules) -> Option<&'r Arc<Repo>> {
-        rules.levels().find_map(|level| level.repo.as_ref())
-    }
-
     /// Whether `name` is that of a file whose content is rules.
     pub(crate) fn is_rule_file(&self, name: &[u8]) -> bool {
         let mut files = RuleFiles::default();
@@ -271,6 +267,11 @@ impl Ignored {
 }
 
 impl Rules {
+    /// The repository that a directory with these rules lies in.
+    pub(crate) fn repo(&self) -> Option<&Arc<Repo>> {
+        self.levels().find_map(|level| level.repo.as_ref())
+    }
+
     /// Whether these rules were loaded by entering a directory from one with the rules `parent`.
     pub(crate) fn adds_to(&self, parent: &Self) -> bool {
         !Arc::ptr_eq(&self.0, &parent.0)

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::watch::cookies::Cookies;
 use crate::watch::debounce::Debouncer;
-use crate::watch::error::{CreationError, ProcessingError, SystemError, WatchError};
+use crate::watch::error::{CreationError, ProcessingError, SystemError, Warning, WatchError};
 use crate::watch::handle::WatchHandle;
 use crate::watch::ignored::Ignored;
 use crate::watch::metrics::{MetricsReport, WatchMetrics};
@@ -95,17 +95,19 @@ impl WatchManager {
             let core_root = core.shared.root == root;
             core_root && core.options == options && core.shared.state() != WatchState::Stopped
         });
-        let core = match shared {
-            Some(core) => Arc::clone(core),
-            None => {
-                let core = start(root, options, source)?;
-                cores.push(Arc::clone(&core));
-                core
-            }
+        let core = if let Some(core) = shared {
+            Arc::clone(core)
+        } else {
+            let core = start(root, options, source)?;
+            cores.push(Arc::clone(&core));
+            core
         };
         core.users.fetch_add(1, Ordering::SeqCst);
         let subscriber = Arc::new(Subscriber::new(Arc::clone(&core.shared.metrics)));
         core.shared.subscribers().push(Arc::clone(&subscriber));
+        for warning in core.shared.early_warnings() {
+            subscriber.put_warning(&warning);
+        }
         drop(cores);
         Ok(WatchHandle::new(
             core,
@@ -182,6 +184,13 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn early_warnings(&self) -> Vec<Warning> {
+        self.early
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     fn has(&self, subscriber: &Arc<Subscriber>) -> bool {
         self.subscribers()
             .iter()
@@ -218,6 +227,7 @@ fn start(
         queue: Arc::new(queue),
         metrics: Arc::new(WatchMetrics::new()),
         subscribers: Mutex::default(),
+        early: Mutex::default(),
         state: Mutex::new(WatchState::Ready),
         started,
     });
@@ -304,6 +314,7 @@ fn processor(
         poll_reason: None,
         debouncer: Debouncer::new(options.debounce, options.debounce_max),
         cookies: Some(cookies),
+        stranded: Vec::new(),
         repos: Vec::new(),
         repos_changed: false,
         identity: None,

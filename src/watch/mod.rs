@@ -27,6 +27,7 @@
 
 mod cookies;
 mod debounce;
+mod diff;
 mod error;
 mod explain;
 mod git;
@@ -63,6 +64,7 @@ pub use manager::{SourceFactory, WatchManager};
 pub use merge::merge;
 pub use metrics::{ErrorCounts, MetricsReport, Summary, WatchReport};
 pub use options::{Backend, OverflowPolicy, ScanOptions, WatchOptions, WatchUpdate};
+pub use os::OsWatcher;
 pub use processor::WatchState;
 pub use queue::QueueStats;
 pub use record::{ReplayError, replay};

@@ -7,6 +7,7 @@
 //! therefore unwatched before it is watched again. See `docs/design/watch.md`.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,9 +27,11 @@ const SHARDS_MAX: usize = 16;
 /// How many watches a shard takes before the next one is opened.
 const SHARD_WATCHES: usize = 640;
 
-/// Watches directories through the system.
-pub(crate) struct OsWatcher {
+/// Watches directories through the system: inotify, by way of notify. Each shard has a thread of
+/// its own that calls the sink.
+pub struct OsWatcher {
     sink: Arc<dyn HintSink>,
+    shard_size: usize,
     shards: Vec<Shard>,
     /// Every path ever watched since the last restart, by hash, and its shard.
     homes: HashMap<u64, u8>,
@@ -45,11 +48,29 @@ struct Shard {
     n_added: usize,
 }
 
+impl fmt::Debug for OsWatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OsWatcher")
+            .field("shards", &self.shards.len())
+            .field("watches", &self.homes.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl OsWatcher {
     /// Watches nothing yet. Hints go to `sink`, from the watcher's own threads.
-    pub(crate) fn new(sink: Arc<dyn HintSink>) -> Self {
+    #[must_use]
+    pub fn new(sink: Arc<dyn HintSink>) -> Self {
+        Self::with_shard_size(sink, SHARD_WATCHES)
+    }
+
+    /// As [`OsWatcher::new`], with another number of watches after which a further shard is
+    /// opened, up to 16 of them.
+    #[must_use]
+    pub fn with_shard_size(sink: Arc<dyn HintSink>, watches: usize) -> Self {
         Self {
             sink,
+            shard_size: watches,
             shards: Vec::new(),
             homes: HashMap::new(),
             hasher: RandomState::new(),
@@ -65,7 +86,7 @@ impl OsWatcher {
         let roomy = self
             .shards
             .last()
-            .is_some_and(|s| s.n_added < SHARD_WATCHES);
+            .is_some_and(|s| s.n_added < self.shard_size);
         if roomy {
             return Ok(open - 1);
         }
@@ -258,12 +279,11 @@ fn forward(sink: &dyn HintSink, shard: usize, event: notify::Result<Event>) {
         ) => HintKind::Removed,
         EventKind::Modify(ModifyKind::Name(RenameMode::From)) => HintKind::MovedFrom,
         EventKind::Modify(ModifyKind::Name(RenameMode::To)) => HintKind::MovedTo,
-        // Repeats the two before it.
-        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return,
         EventKind::Modify(ModifyKind::Data(_)) => HintKind::Written,
         EventKind::Modify(ModifyKind::Metadata(_)) => HintKind::Metadata,
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => HintKind::Closed,
-        EventKind::Access(_) => return,
+        // `Both` repeats the two before it.
+        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) | EventKind::Access(_) => return,
         EventKind::Modify(_) | EventKind::Any | EventKind::Other => HintKind::Unknown,
     };
     for path in event.paths {

@@ -41,6 +41,14 @@ const STALE_WATCHES_MAX: usize = 16_384;
 const RESTARTS_MAX: usize = 8;
 const RESTART_WINDOW: Duration = Duration::from_secs(10);
 
+/// In a burst, hints are left to gather for this long: they are fewer once coalesced, and nobody
+/// wakes us for each.
+const GATHER_TIME: Duration = Duration::from_millis(1);
+/// A batch of so many paths is a burst.
+const BURST_PATHS: usize = 8;
+/// How many warnings from before the first consumer are kept.
+const EARLY_WARNINGS_MAX: usize = 100;
+
 /// What a handle asks of the processor.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -89,6 +97,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<WatchMetrics>,
     // Guards the list of consumers. Leaf lock, held for one change or one pass.
     pub(crate) subscribers: Mutex<Vec<Arc<Subscriber>>>,
+    // Guards warnings from before the first consumer: each new one gets them. Leaf lock.
+    pub(crate) early: Mutex<Vec<Warning>>,
     // Guards the state. Leaf lock.
     pub(crate) state: Mutex<WatchState>,
     pub(crate) started: Instant,
@@ -109,6 +119,8 @@ pub(crate) struct Processor {
     pub(crate) poll_reason: Option<PollReason>,
     pub(crate) debouncer: Debouncer,
     pub(crate) cookies: Option<Cookies<Purpose>>,
+    /// Marks whose shards are gone.
+    pub(crate) stranded: Vec<(Purpose, Option<Instant>)>,
     pub(crate) repos: Vec<Arc<Repo>>,
     /// Some of them are not watched yet.
     pub(crate) repos_changed: bool,
@@ -140,14 +152,18 @@ impl Processor {
         self.record(&|| Record::Times(quiet, longest), now);
         self.attach_first(now);
         // The creator may have given up.
-        drop(ready.send(()));
+        ready.send(()).unwrap_or_default();
         loop {
             let now = Instant::now();
             let timeout = self.deadline().map(|at| at.saturating_duration_since(now));
             let queue = Arc::clone(&self.shared.queue);
             let batch = queue.take(timeout, self.options.batch_size);
+            let n_paths = batch.paths.len();
             if !self.step(batch) {
                 break;
+            }
+            if n_paths >= BURST_PATHS && n_paths < self.options.batch_size {
+                std::thread::sleep(GATHER_TIME);
             }
         }
         self.stop();
@@ -157,7 +173,7 @@ impl Processor {
     fn step(&mut self, batch: Batch<Command>) -> bool {
         let started = Instant::now();
         let Batch {
-            paths,
+            mut paths,
             marks,
             commands,
             lost,
@@ -179,6 +195,8 @@ impl Processor {
         if lost || everything || !failures.is_empty() {
             self.repair(lost, started);
         } else {
+            // Directories before what is in them: one that is gone takes its content along.
+            paths.sort_unstable_by(|(a, _), (b, _)| a.as_os_str().cmp(b.as_os_str()));
             for (path, seen) in &paths {
                 self.take_hint(path, *seen);
             }
@@ -196,11 +214,13 @@ impl Processor {
         for command in commands {
             open &= self.obey(command);
         }
+        self.resend_marks();
         let now = Instant::now();
         if !paths.is_empty() {
             self.shared.metrics.batch_us.record_us(now - started);
         }
         self.do_what_is_due(now);
+        self.resend_marks();
         self.refresh_figures();
         open
     }
@@ -348,10 +368,11 @@ impl Processor {
                     self.poll_dirs(&polled, now);
                 }
                 self.deliver_now(Instant::now());
+                self.refresh_figures();
                 self.shared.metrics.syncs.fetch_add(1, Relaxed);
                 self.shared.metrics.sync_us.record_us(since.elapsed());
                 // Who waited may have given up.
-                drop(reply.send(self.last_id));
+                reply.send(self.last_id).unwrap_or_default();
             }
         }
     }
@@ -364,7 +385,8 @@ impl Processor {
             Command::Audit(reply) => drop(reply.send(self.audit())),
             Command::Update(update, reply) => {
                 self.update(update, now);
-                drop(reply.send(()));
+                self.refresh_figures();
+                reply.send(()).unwrap_or_default();
             }
             Command::Close => return false,
         }
@@ -393,31 +415,45 @@ impl Processor {
 
     /// Everything may be wrong: fresh watches, then a comparison of everything with the disk.
     pub(crate) fn repair(&mut self, lost: bool, now: Instant) {
-        self.shared.metrics.restarts.fetch_add(1, Relaxed);
         self.restarts
             .retain(|at| now.saturating_duration_since(*at) < RESTART_WINDOW);
         self.restarts.push(now);
         let before = self.debouncer.len();
-        self.shared.queue.set_open_gate(true);
-        self.source.restart();
-        self.shared.queue.clear_paths();
-        self.shared.queue.set_open_gate(false);
+        self.restart_source();
         if self.restarts.len() > RESTARTS_MAX && self.options.backend == Backend::Auto {
             self.poll_everything(PollReason::NoEvents, now);
         } else {
             self.watch_surroundings();
             self.rescan(now);
         }
-        let again = self
-            .cookies
-            .as_mut()
-            .map_or_else(Vec::new, Cookies::take_all);
-        for (purpose, until) in again {
-            self.send_mark(purpose, until);
-        }
         if lost {
             let changes = self.debouncer.len().saturating_sub(before);
             self.warn(&Warning::OverflowRepaired { changes });
+        }
+    }
+
+    /// Drops every watch. Marks under way went with them: they are sent again once the loop has
+    /// made new watches.
+    pub(crate) fn restart_source(&mut self) {
+        self.shared.metrics.restarts.fetch_add(1, Relaxed);
+        self.shared.queue.set_open_gate(true);
+        self.source.restart();
+        self.shared.queue.clear_paths();
+        self.shared.queue.set_open_gate(false);
+        let marks = self
+            .cookies
+            .as_mut()
+            .map_or_else(Vec::new, Cookies::take_all);
+        self.stranded.extend(marks);
+    }
+
+    fn resend_marks(&mut self) {
+        if !self.stranded.is_empty() && self.debouncer.is_locked() {
+            // That git let go may be among what was lost.
+            self.start_unlock(Instant::now());
+        }
+        for (purpose, until) in std::mem::take(&mut self.stranded) {
+            self.send_mark(purpose, until);
         }
     }
 
@@ -432,7 +468,18 @@ impl Processor {
     }
 
     pub(crate) fn warn(&self, warning: &Warning) {
-        for subscriber in self.subscribers() {
+        let subscribers = self.subscribers();
+        if subscribers.is_empty() {
+            let mut early = self
+                .shared
+                .early
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if early.len() < EARLY_WARNINGS_MAX {
+                early.push(warning.clone());
+            }
+        }
+        for subscriber in subscribers {
             subscriber.put_warning(warning);
         }
     }

@@ -17,6 +17,7 @@ use crate::watch::source::{Hint, HintKind, HintSink};
 
 /// What was hinted of one path since it was last looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of flags")]
 pub(crate) struct Seen {
     /// A name may have appeared, vanished or come to mean something else.
     pub(crate) structural: bool,
@@ -70,26 +71,6 @@ pub(crate) struct Batch<C> {
     pub(crate) failures: Vec<String>,
 }
 
-impl<C> Batch<C> {
-    /// Whether there is nothing in it: the wait timed out.
-    pub(crate) fn is_empty(&self) -> bool {
-        let Self {
-            paths,
-            marks,
-            commands,
-            lost,
-            everything,
-            gap,
-            failures,
-        } = self;
-        paths.is_empty()
-            && marks.is_empty()
-            && commands.is_empty()
-            && failures.is_empty()
-            && !(*lost || *everything || *gap)
-    }
-}
-
 /// How a queue is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct QueueStats {
@@ -126,6 +107,7 @@ pub(crate) struct EventQueue<C> {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent conditions")]
 struct State<C> {
     paths: HashMap<Arc<Path>, Waiting>,
     structure: VecDeque<(u64, Arc<Path>)>,
@@ -205,26 +187,16 @@ impl<C> EventQueue<C> {
         Ok(())
     }
 
-    /// Adds a path on the processor's own behalf.
-    pub(crate) fn push(&self, path: PathBuf, kind: HintKind) {
-        let mut state = self.lock();
-        state.add(path.into(), kind);
-        self.ready.notify_one();
-    }
-
     /// Waits until there is something, or for `timeout`; takes at most `max` paths.
     pub(crate) fn take(&self, timeout: Option<Duration>, max: usize) -> Batch<C> {
         let state = self.lock();
         let idle = |state: &mut State<C>| state.is_idle();
-        let mut state = match timeout {
-            Some(timeout) => {
-                let waited = self.ready.wait_timeout_while(state, timeout, idle);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            }
-            None => {
-                let waited = self.ready.wait_while(state, idle);
-                waited.unwrap_or_else(PoisonError::into_inner)
-            }
+        let mut state = if let Some(timeout) = timeout {
+            let waited = self.ready.wait_timeout_while(state, timeout, idle);
+            waited.unwrap_or_else(PoisonError::into_inner).0
+        } else {
+            let waited = self.ready.wait_while(state, idle);
+            waited.unwrap_or_else(PoisonError::into_inner)
         };
         let batch = state.take(max);
         drop(state);
@@ -302,7 +274,7 @@ impl<C> EventQueue<C> {
                 Some(state) => state,
                 None => return,
             };
-            if state.everything && inside {
+            if state.everything && inside && self.policy == OverflowPolicy::Collapse {
                 return self.ready.notify_one();
             }
         }
@@ -378,21 +350,18 @@ impl<C> State<C> {
         self.next += 1;
         let number = self.next;
         let structural = kind.is_structural();
-        match self.paths.get_mut(&path) {
-            Some(waiting) => {
-                self.stats.coalesced += 1;
-                // Moves up to the other lane; the old place is skipped later.
-                if structural && !waiting.seen.structural {
-                    waiting.number = number;
-                    self.structure.push_back((number, path));
-                }
-                waiting.seen.add(kind);
+        if let Some(waiting) = self.paths.get_mut(&path) {
+            self.stats.coalesced += 1;
+            // Moves up to the other lane; the old place is skipped later.
+            if structural && !waiting.seen.structural {
+                waiting.number = number;
+                self.structure.push_back((number, path));
             }
-            None => {
-                let mut seen = Seen::default();
-                seen.add(kind);
-                self.insert(path, seen, (number, number));
-            }
+            waiting.seen.add(kind);
+        } else {
+            let mut seen = Seen::default();
+            seen.add(kind);
+            self.insert(path, seen, (number, number));
         }
     }
 
@@ -456,7 +425,9 @@ impl<C> State<C> {
         self.gap = true;
         let mut dirs: HashMap<Arc<Path>, Waiting> = HashMap::new();
         let mut kept = Vec::new();
-        for (path, waiting) in self.paths.drain() {
+        let mut waiting: Vec<_> = std::mem::take(&mut self.paths).into_iter().collect();
+        waiting.sort_unstable_by_key(|(_, waiting)| waiting.first);
+        for (path, waiting) in waiting {
             let parent = path.parent().filter(|dir| dir.starts_with(root));
             let Some(parent) = parent else {
                 kept.push((path, waiting));
@@ -518,7 +489,7 @@ mod tests {
         let (paths, batch) = taken(&queue);
         assert_eq!(paths, ["/r/d", "/r/a", "/r/b"]);
         assert!(batch.paths[1].1.written && batch.paths[1].1.removed);
-        assert!(taken(&queue).1.is_empty());
+        assert_eq!(taken(&queue).0, [""; 0]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::change::FileType;
 use crate::disk::FileStat;
 use crate::path::{RelDir, RelPath};
 use crate::watch::debounce::Observed;
+use crate::watch::diff::Diff;
 use crate::watch::error::PollReason;
 use crate::watch::ignored::Rules;
 use crate::watch::options::Backend;
@@ -25,8 +26,8 @@ use crate::watch::queue::Seen;
 use crate::watch::record::Record;
 use crate::watch::scan::{is_gone, unreadable};
 use crate::watch::source::AddProblem;
-use crate::watch::tree::{NodeId, Tree};
-use crate::watch::walk::{EntryKind, Listing, Standing, Walker, absolute, open_absolute, stat};
+use crate::watch::tree::Tree;
+use crate::watch::walk::{Listing, Standing, Walker, absolute, open_absolute, stat};
 
 /// How many directories are watched and read before the results are taken in: bounds memory.
 const CHUNK: usize = 1_024;
@@ -207,7 +208,7 @@ impl Processor {
                     .fetch_add(chunk.len() as u64, Relaxed);
                 for (task, listing) in chunk.into_iter().zip(listings) {
                     match listing {
-                        Ok(listing) => self.take_in(&task, listing, depth, report, &mut next, now),
+                        Ok(listing) => self.take_in(&task, &listing, depth, report, &mut next, now),
                         Err(error) => self.not_listed(&task, &error, now),
                     }
                 }
@@ -243,7 +244,7 @@ impl Processor {
     fn take_in(
         &mut self,
         task: &Task,
-        listing: Listing,
+        listing: &Listing,
         depth: Depth,
         report: Report,
         next: &mut Vec<Task>,
@@ -263,7 +264,7 @@ impl Processor {
             let mut tree = tree.unwrap_or_else(PoisonError::into_inner);
             let id = tree.find(task.dir.as_bytes()).filter(|id| tree.is_dir(*id));
             let Some(id) = id else { return };
-            found.compare(&mut tree, id, task, &listing, depth);
+            found.compare(&mut tree, id, task, listing, depth);
         }
         let gone = mem::take(&mut found.gone_dirs);
         self.drop_dirs(&gone, true);
@@ -569,100 +570,5 @@ impl Processor {
             .tree
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How a listing differs from the tree.
-#[derive(Debug, Default)]
-struct Diff {
-    observed: Vec<Observed>,
-    /// To be read next.
-    dirs: Vec<(RelDir, Standing)>,
-    gone_dirs: Vec<RelPath>,
-}
-
-impl Diff {
-    /// Brings the directory `id` of the tree in step with the listing, which is sorted by name.
-    fn compare(
-        &mut self,
-        tree: &mut Tree,
-        id: NodeId,
-        task: &Task,
-        listing: &Listing,
-        depth: Depth,
-    ) {
-        tree.set_stat(id, &listing.stat);
-        let mut old = tree.children(id).to_vec().into_iter().peekable();
-        let mut gone = Vec::new();
-        for entry in &listing.entries {
-            let name = listing.name(entry);
-            while let Some(known) = old.next_if(|&known| tree.name(known) < name) {
-                gone.push(known);
-            }
-            let known = old.next_if(|&known| tree.name(known) == name);
-            let was_dir = known.map(|known| tree.is_dir(known));
-            let is_dir = matches!(entry.kind, EntryKind::Dir { .. });
-            let mut before = known.map(|known| tree.stat(known));
-            if let Some(known) = known
-                && was_dir != Some(is_dir)
-            {
-                self.remove(tree, known);
-                // Told of by the removal.
-                before = if is_dir { None } else { before };
-            }
-            let Some(path) = task.dir.join(name) else {
-                continue;
-            };
-            match entry.kind {
-                EntryKind::File(stat) => {
-                    if before != Some(stat) {
-                        tree.put(id, name, &stat);
-                        self.note(path, before, Some(stat));
-                    }
-                }
-                EntryKind::Dir { ino, standing } => {
-                    let is_new = was_dir != Some(true);
-                    if is_new {
-                        let stat = FileStat {
-                            dev: listing.stat.dev,
-                            ino,
-                            size: 0,
-                            mtime_ns: 0,
-                            ctime_ns: 0,
-                            mode: 0o040_755,
-                        };
-                        tree.put(id, name, &stat);
-                        self.note(path.clone(), before, Some(stat));
-                    }
-                    let replaced = before.is_some_and(|before| before.ino != ino);
-                    if is_new || replaced || depth == Depth::Deep {
-                        self.dirs.push((RelDir::from(path), standing));
-                    }
-                }
-            }
-        }
-        gone.extend(old);
-        for known in gone {
-            self.remove(tree, known);
-        }
-    }
-
-    fn remove(&mut self, tree: &mut Tree, id: NodeId) {
-        tree.remove(id, &mut |path, stat| {
-            if stat.file_type() == FileType::Dir {
-                self.gone_dirs.push(path.clone());
-            }
-            self.note(path, Some(stat), None);
-        });
-    }
-
-    fn note(&mut self, path: RelPath, before: Option<FileStat>, after: Option<FileStat>) {
-        self.observed.push(Observed {
-            path,
-            before,
-            after,
-            written: false,
-            moved: false,
-        });
     }
 }

@@ -1,12 +1,15 @@
 //! One look at everything: [`scan`], for who does not watch.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use crate::files::{FileEntry, FileList};
-use crate::path::{RelDir, Root};
+use crate::path::{RelDir, RelPath, Root};
 use crate::watch::error::Warning;
 use crate::watch::ignored::{Ignored, Rules};
 use crate::watch::options::ScanOptions;
@@ -44,7 +47,13 @@ pub fn scan(root: &Root, options: &ScanOptions) -> io::Result<Scan> {
         select: &select,
     };
     let fd = open_absolute(root)?;
-    let top = visit(&walker, &fd, RelDir::ROOT, Standing::Plain, ignored.outer())?;
+    let top = visit(
+        &walker,
+        &fd,
+        &RelDir::ROOT,
+        Standing::Plain,
+        ignored.outer(),
+    )?;
     let mut entries = Vec::with_capacity(top.n_files);
     let mut warnings = Vec::new();
     flatten(top, root, &mut entries, &mut warnings);
@@ -71,13 +80,12 @@ struct Visited {
 
 fn visit(
     walker: &Walker<'_>,
-    fd: &std::os::fd::OwnedFd,
-    dir: RelDir,
+    fd: &OwnedFd,
+    dir: &RelDir,
     standing: Standing,
     outer: &Rules,
 ) -> io::Result<Visited> {
-    use std::os::fd::AsFd;
-    let listing = walker.list(fd.as_fd(), &dir, standing, outer)?;
+    let listing = walker.list(fd.as_fd(), dir, standing, outer)?;
     let is_dir = |kind: &EntryKind| matches!(kind, EntryKind::Dir { .. });
     let mut order: Vec<_> = listing.entries.iter().collect();
     order.sort_unstable_by(|a, b| {
@@ -97,11 +105,11 @@ fn visit(
             EntryKind::Dir { standing, .. } => found.push((files.len(), path, standing)),
         }
     }
-    let descend = |(at, path, standing): (usize, crate::path::RelPath, Standing)| {
-        let name = std::ffi::OsStr::from_encoded(path.file_name());
+    let descend = |(at, path, standing): (usize, RelPath, Standing)| {
+        let name = Path::new(OsStr::from_bytes(path.file_name()));
         let below = RelDir::from(path.clone());
         let visited = open_dir(fd.as_fd(), name)
-            .and_then(|child| visit(walker, &child, below.clone(), standing, &listing.rules));
+            .and_then(|child| visit(walker, &child, &below, standing, &listing.rules));
         (at, below, visited)
     };
     let dirs: Vec<_> = if found.len() > 1 {
@@ -119,18 +127,6 @@ fn visit(
         files,
         dirs,
     })
-}
-
-/// Names of directories as the system takes them.
-trait FromEncoded {
-    fn from_encoded(bytes: &[u8]) -> &Path;
-}
-
-impl FromEncoded for std::ffi::OsStr {
-    fn from_encoded(bytes: &[u8]) -> &Path {
-        use std::os::unix::ffi::OsStrExt;
-        Path::new(Self::from_bytes(bytes))
-    }
 }
 
 fn flatten(

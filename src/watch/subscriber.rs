@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::change::ChangeSet;
 use crate::watch::error::{ProcessingError, Warning};
-use crate::watch::handler::{Filter, HandlerId, HandlerRegistry, HandlerResult};
+use crate::watch::handler::{Filter, HandlerId, HandlerRegistry, OnChanges, OnWarning};
 use crate::watch::merge::merge;
 use crate::watch::metrics::WatchMetrics;
 
@@ -173,20 +173,13 @@ impl Subscriber {
         self.lock().warnings.drain(..).collect()
     }
 
-    pub(crate) fn on(
-        self: &Arc<Self>,
-        filter: Filter,
-        handler: Box<dyn FnMut(&Arc<ChangeSet>) -> HandlerResult + Send>,
-    ) -> HandlerId {
+    pub(crate) fn on(self: &Arc<Self>, filter: Filter, handler: OnChanges) -> HandlerId {
         let id = self.registry.add(filter, handler);
         self.start_delivery();
         id
     }
 
-    pub(crate) fn on_warning(
-        self: &Arc<Self>,
-        handler: Box<dyn FnMut(&Warning) -> HandlerResult + Send>,
-    ) -> HandlerId {
+    pub(crate) fn on_warning(self: &Arc<Self>, handler: OnWarning) -> HandlerId {
         let id = self.registry.add_warning(handler);
         self.start_delivery();
         id
@@ -247,7 +240,7 @@ impl Subscriber {
         }
         state.has_handlers = true;
         // Warnings from before the first handler.
-        state.pushed_warnings = state.warnings.clone();
+        state.pushed_warnings = state.warnings.iter().cloned().collect();
         if !state.pulls {
             state.pushed = std::mem::take(&mut state.pulled);
         }

@@ -173,7 +173,7 @@ impl Processor {
             outside.insert(global.to_path_buf());
             dirs.extend(global.parent().map(Path::to_path_buf));
         }
-        let repo = self.ignored.repo(self.ignored.outer()).cloned();
+        let repo = self.ignored.outer().repo().cloned();
         if let Some(repo) = repo {
             self.add_repo(&repo);
         }
@@ -198,7 +198,7 @@ impl Processor {
 
     /// Takes note of the repository that starts where these rules were loaded.
     pub(crate) fn note_repo(&mut self, rules: &Rules) {
-        if let Some(repo) = self.ignored.repo(rules).cloned() {
+        if let Some(repo) = rules.repo().cloned() {
             self.add_repo(&repo);
         }
     }
@@ -255,13 +255,6 @@ impl Processor {
             options.global_excludes.as_deref(),
         );
         self.repos.clear();
-    }
-
-    fn restart_source(&mut self) {
-        self.shared.metrics.restarts.fetch_add(1, Relaxed);
-        self.shared.queue.set_open_gate(true);
-        self.source.restart();
-        self.shared.queue.set_open_gate(false);
     }
 
     /// Gives up on the system's watcher.

@@ -111,9 +111,7 @@ fn stat_at(at: BorrowedFd<'_>, name: &OsStr) -> io::Result<FileStat> {
 }
 
 #[expect(
-    clippy::allow_attributes,
     clippy::useless_conversion,
-    clippy::unnecessary_fallible_conversions,
     reason = "the fields' types differ between architectures"
 )]
 fn convert(stat: &rustix::fs::Stat) -> FileStat {
@@ -187,10 +185,13 @@ impl Walker<'_> {
         let ignored = dir_standing == Standing::Spared
             || self.ignored.is_ignored(rules, &path(), name, is_dir);
         let tracked = |below: bool| {
-            let repo = self.ignored.repo(rules);
-            repo.is_some_and(|repo| match below {
-                true => repo.tracks_below(&path()),
-                false => repo.tracks(&path()),
+            let repo = rules.repo();
+            repo.is_some_and(|repo| {
+                if below {
+                    repo.tracks_below(&path())
+                } else {
+                    repo.tracks(&path())
+                }
             })
         };
         if !ignored && matches!(self.select, Select::Everything) {
@@ -280,11 +281,11 @@ impl RawListing {
                 continue;
             }
             raw.rule_files.note(name);
-            let start = u32::try_from(raw.names.len()).map_err(io::Error::other)?;
+            let offset = u32::try_from(raw.names.len()).map_err(io::Error::other)?;
             let len = u16::try_from(name.len()).map_err(io::Error::other)?;
             raw.names.extend_from_slice(name);
             raw.entries
-                .push((start, len, entry.file_type(), entry.ino()));
+                .push((offset, len, entry.file_type(), entry.ino()));
         }
         Ok(raw)
     }

@@ -4,7 +4,20 @@
 //! - `races`: new directories, renames, replaced roots, lost events
 //! - `rules`: ignore files, selection, git
 //! - `handles`: sharing, handlers, closing, bad input
+//! - `limits`: too few watches, unreadable directories, polling, full queues
 //! - `stress`: random operations from several threads, compared with the disk
 
+#[cfg(test)]
 mod basics;
+#[cfg(test)]
+mod handles;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod races;
+#[cfg(test)]
+mod rules;
+#[cfg(test)]
+mod stress;
+#[cfg(test)]
 mod support;

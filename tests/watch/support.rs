@@ -1,8 +1,7 @@
 //! A watched temporary directory: [`Tree`].
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use watchrun::change::{Change, ChangeKind, ChangeSet};
@@ -91,6 +90,7 @@ impl Tree {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the options take it")]
 pub(crate) fn select(texts: &[&str]) -> Option<PatternSet> {
     let parse = |text: &&str| Pattern::parse(text, &RelDir::ROOT).unwrap();
     Some(PatternSet::new(texts.iter().map(parse).collect()))
@@ -139,23 +139,4 @@ pub(crate) fn check_exact(watch: &WatchHandle) {
     watch.sync(PATIENCE).unwrap();
     let report = watch.audit().unwrap();
     assert!(report.is_exact(), "{report:?}");
-}
-
-/// Every path below `dir`, links not followed, with whether it is a directory.
-pub(crate) fn disk(dir: &Path) -> BTreeMap<String, bool> {
-    let mut found = BTreeMap::new();
-    let mut stack = vec![dir.to_path_buf()];
-    while let Some(at) = stack.pop() {
-        for entry in fs::read_dir(&at).unwrap() {
-            let entry = entry.unwrap();
-            let is_dir = entry.file_type().unwrap().is_dir();
-            let path = entry.path();
-            let inside = path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned();
-            found.insert(inside, is_dir);
-            if is_dir {
-                stack.push(path);
-            }
-        }
-    }
-    found
 }

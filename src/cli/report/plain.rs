@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use watchrun::outcome::Outcome;
-use watchrun::schedule::{Counts, RunEvent, ServiceState, TaskFinished, Warning};
+use watchrun::schedule::{ChangeRecord, Counts, RunEvent, ServiceState, TaskFinished, Warning};
+use watchrun::state::Reason;
 use watchrun::task_id::TaskName;
 
 use super::Reporter;
@@ -61,41 +62,16 @@ impl<E: Write, O: Write> Plain<E, O> {
                     n => format!(", {n} of them polled"),
                 };
                 let dirs = watched_dirs + polled_dirs;
-                self.say(
-                    Detail::Verbose,
-                    format!("watching {files} files in {dirs} directories{polled}"),
-                )
+                let line = format!("watching {files} files in {dirs} directories{polled}");
+                self.say(Detail::Verbose, line)
             }
-            RunEvent::ChangeSet(set) => {
-                let first = set
-                    .changes
-                    .first()
-                    .map(|c| format!("{} {}", c.path, c.kind));
-                let more = match set.changes.len() {
-                    0 | 1 => String::new(),
-                    n => format!(" and {} more", n - 1),
-                };
-                self.say(
-                    Detail::Verbose,
-                    format!("change: {}{more}", first.unwrap_or_default()),
-                )
-            }
+            RunEvent::ChangeSet(set) => self.say(Detail::Verbose, changes(set)),
             RunEvent::TaskStarted {
                 task,
                 attempt,
                 reason,
                 ..
-            } => {
-                let again = if *attempt > 1 {
-                    format!(" (attempt {attempt})")
-                } else {
-                    String::new()
-                };
-                self.say(Detail::Verbose, format!("{task}: started{again}: {reason}"))?;
-                self.reasons.retain(|(other, _)| other != task);
-                self.reasons.push((task.clone(), reason.to_string()));
-                Ok(())
-            }
+            } => self.started(task, *attempt, reason),
             RunEvent::TaskOutput { task, line, .. } => {
                 self.output.line(&mut self.out, task, line)?;
                 self.out.flush()
@@ -112,18 +88,32 @@ impl<E: Write, O: Write> Plain<E, O> {
                 counts,
                 duration_ms,
                 ..
-            } => {
-                self.later = true;
-                let verdict = if *ok { Tone::Good } else { Tone::Bad };
-                let text = self.style.paint(verdict, sum(counts));
-                let took = self
-                    .style
-                    .paint(Tone::Faint, format_args!("in {}", seconds(*duration_ms)));
-                let quiet = if *ok { Detail::Normal } else { Detail::Quiet };
-                self.say(quiet, format!("{text} {took}"))
-            }
+            } => self.run_finished(*ok, counts, *duration_ms),
             RunEvent::RunStarted { .. } | RunEvent::Idle => Ok(()),
         }
+    }
+
+    fn started(&mut self, task: &TaskName, attempt: u32, reason: &Reason) -> io::Result<()> {
+        let again = match attempt {
+            1 => String::new(),
+            n => format!(" (attempt {n})"),
+        };
+        self.say(Detail::Verbose, format!("{task}: started{again}: {reason}"))?;
+        self.reasons.retain(|(other, _)| other != task);
+        self.reasons.push((task.clone(), reason.to_string()));
+        Ok(())
+    }
+
+    fn run_finished(&mut self, ok: bool, counts: &Counts, duration_ms: u64) -> io::Result<()> {
+        self.later = true;
+        let (tone, detail) = match ok {
+            true => (Tone::Good, Detail::Normal),
+            false => (Tone::Bad, Detail::Quiet),
+        };
+        let text = self.style.paint(tone, sum(counts));
+        let took = format!("in {}", seconds(duration_ms));
+        let took = self.style.paint(Tone::Faint, took);
+        self.say(detail, format!("{text} {took}"))
     }
 
     fn finished(&mut self, finished: &TaskFinished) -> io::Result<()> {
@@ -205,6 +195,17 @@ impl<E: Write, O: Write> Reporter for Plain<E, O> {
     }
 }
 
+/// `src/a.c modified and 3 more`.
+fn changes(set: &ChangeRecord) -> String {
+    let first = set.changes.first();
+    let first = first.map(|change| format!("{} {}", change.path, change.kind));
+    let more = match set.changes.len() {
+        0 | 1 => String::new(),
+        n => format!(" and {} more", n - 1),
+    };
+    format!("change: {}{more}", first.unwrap_or_default())
+}
+
 fn outcome_words(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::TimedOut => "timed out",
@@ -219,7 +220,7 @@ fn explanation(finished: &TaskFinished, started_for: Option<String>) -> Option<S
         .map(|code| format!("exit code {code}"))
         .or_else(|| finished.signal.map(|signal| format!("signal {signal}")));
     match finished.outcome {
-        Outcome::Failed => finished.reason.clone().or(status),
+        Outcome::Failed | Outcome::TimedOut => finished.reason.clone().or(status),
         _ => finished.reason.clone().or(started_for),
     }
 }

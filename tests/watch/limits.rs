@@ -1,0 +1,175 @@
+//! Too few watches, unreadable directories, polling, full queues.
+
+use std::process::Command;
+use std::time::Duration;
+
+use watchrun::watch::{Backend, OverflowPolicy, Warning, WatchOptions, WatchState};
+
+use crate::support::{PATIENCE, Tree, check_exact, seen};
+
+const INSIDE: &str = "WATCHRUN_TEST_INSIDE";
+
+/// Runs one test of this binary in a user namespace of its own, after `setup`. `false` when the
+/// system does not allow namespaces.
+fn run_inside(test: &str, setup: &str) -> bool {
+    let own = std::env::current_exe().unwrap();
+    let command = format!("{setup} || exit 77; exec \"$0\" --exact {test} --nocapture");
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "sh", "-c", &command])
+        .arg(own)
+        .env(INSIDE, "1")
+        .output();
+    let Ok(output) = output else { return false };
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    if printed.contains("Operation not permitted") || output.status.code() == Some(77) {
+        return false;
+    }
+    assert!(output.status.success(), "{printed}");
+    true
+}
+
+#[test]
+fn too_few_watches_are_said_with_the_setting_and_the_rest_is_polled() {
+    if std::env::var_os(INSIDE).is_none() {
+        let setup = "echo 50 > /proc/sys/user/max_inotify_watches";
+        let name = "limits::too_few_watches_are_said_with_the_setting_and_the_rest_is_polled";
+        run_inside(name, setup);
+        return;
+    }
+    let tree = Tree::with(&[]);
+    for n in 0..200 {
+        tree.write(&format!("d{n:03}/f"), "x");
+    }
+    let mut options = WatchOptions::new();
+    options.poll_interval = Duration::from_millis(100);
+    let watch = tree.watch_with(options);
+    let status = watch.status();
+    assert_eq!(status.state, WatchState::Degraded);
+    assert_eq!(status.watched_dirs + status.polled_dirs, 201);
+    assert!((20..=50).contains(&status.watched_dirs), "{status:?}");
+    let warnings = watch.take_warnings();
+    let limit = warnings
+        .iter()
+        .find(|w| w.kind() == "limit_reached")
+        .unwrap();
+    let Warning::LimitReached {
+        limit: value,
+        sysctl,
+        ..
+    } = limit
+    else {
+        panic!("{limit:?}")
+    };
+    assert_eq!((*value, *sysctl), (Some(50), "user.max_inotify_watches"));
+    assert!(
+        limit
+            .hint()
+            .unwrap()
+            .starts_with("sudo sysctl user.max_inotify_watches=")
+    );
+    for n in [0, 199] {
+        tree.write(&format!("d{n:03}/f"), "changed");
+        tree.write(&format!("d{n:03}/new/deep"), "x");
+        let mut told = Vec::new();
+        while told.len() < 3 {
+            let set = watch.next(PATIENCE).unwrap().expect("a set");
+            told.extend(crate::support::texts(&set));
+        }
+        told.sort();
+        let dir = format!("d{n:03}");
+        let expected = [
+            format!("+{dir}/new"),
+            format!("+{dir}/new/deep"),
+            format!("~{dir}/f"),
+        ];
+        assert_eq!(told, expected);
+    }
+    check_exact(&watch);
+}
+
+#[test]
+fn no_watcher_instances_means_polling() {
+    if std::env::var_os(INSIDE).is_none() {
+        let setup = "echo 0 > /proc/sys/user/max_inotify_instances";
+        run_inside("limits::no_watcher_instances_means_polling", setup);
+        return;
+    }
+    let tree = Tree::with(&["a", "d/b"]);
+    let mut options = WatchOptions::new();
+    options.poll_interval = Duration::from_millis(50);
+    let watch = tree.watch_with(options);
+    assert_eq!(watch.status().state, WatchState::Polling);
+    assert!(watch.take_warnings().iter().any(|w| w.kind() == "polling"));
+    tree.write("d/b", "changed");
+    let set = watch.next(PATIENCE).unwrap().expect("a set");
+    assert_eq!(crate::support::texts(&set), ["~d/b"]);
+}
+
+#[test]
+fn polling_sees_what_events_would_have_told() {
+    let tree = Tree::with(&["a", "b", "d/c", "swap"]);
+    let mut options = WatchOptions::new();
+    options.backend = Backend::Poll;
+    options.poll_interval = Duration::from_millis(50);
+    let watch = tree.watch_with(options);
+    assert_eq!(watch.status().state, WatchState::Polling);
+    tree.write("a", "changed");
+    std::fs::remove_file(tree.path("b")).unwrap();
+    tree.write("n/e/w", "x");
+    std::fs::remove_file(tree.path("swap")).unwrap();
+    tree.write("swap/inside", "x");
+    assert_eq!(
+        seen(&watch),
+        ["~a", "-b", "+n", "+n/e", "+n/e/w", "~swap", "+swap/inside"]
+    );
+    // Same size, older time: only the inode and the change time tell.
+    let old = std::fs::metadata(tree.path("d/c"))
+        .unwrap()
+        .modified()
+        .unwrap();
+    tree.write("d/x", "c/d");
+    let file = std::fs::File::options()
+        .write(true)
+        .open(tree.path("d/x"))
+        .unwrap();
+    file.set_modified(old - Duration::from_secs(3600)).unwrap();
+    tree.rename("d/x", "d/c");
+    assert_eq!(seen(&watch), ["~d/c"]);
+    // And by itself, without being asked.
+    tree.write("n/e/w", "later");
+    let set = watch.next(PATIENCE).unwrap().expect("a set");
+    assert_eq!(crate::support::texts(&set), ["~n/e/w"]);
+    check_exact(&watch);
+}
+
+/// With room for few paths, every policy ends with the truth.
+#[track_caller]
+fn check_policy(policy: OverflowPolicy) {
+    let tree = Tree::with(&["d/a", "e/b"]);
+    let mut options = WatchOptions::new();
+    options.queue_capacity = 4;
+    options.batch_size = 1;
+    options.overflow = policy;
+    let watch = tree.watch_with(options);
+    for n in 0..300 {
+        tree.write(&format!("d/n{n}/x/y"), "1");
+        tree.write(&format!("e/f{}", n % 50), &format!("{n}"));
+        if n % 7 == 0 {
+            std::fs::remove_dir_all(tree.path(&format!("d/n{n}"))).unwrap();
+        }
+    }
+    check_exact(&watch);
+    seen(&watch);
+    for n in [1, 100, 299] {
+        tree.write(&format!("d/n{n}/x/z"), "live");
+        assert_eq!(seen(&watch), [format!("+d/n{n}/x/z")], "{policy:?}");
+    }
+}
+
+#[test]
+fn a_full_queue_never_costs_the_truth() {
+    check_policy(OverflowPolicy::Collapse);
+    check_policy(OverflowPolicy::Block);
+    check_policy(OverflowPolicy::Drop);
+}

@@ -1,0 +1,174 @@
+//! Ignore files, selection, git.
+
+use std::fs;
+
+use watchrun::watch::{IgnoreReason, WatchOptions, WatchUpdate, Watched};
+
+use crate::support::{PATIENCE, Tree, check_exact, rel, seen, select, texts};
+
+#[test]
+fn ignored_directories_are_neither_watched_nor_told() {
+    let tree = Tree::with(&["src/a", "target/x/y", ".git/HEAD"]);
+    tree.write(".gitignore", "target\n*.log\n");
+    let watch = tree.watch();
+    assert_eq!(watch.status().watched_dirs, 2);
+    tree.write("target/x/y", "changed");
+    tree.write("target/new/z", "x");
+    tree.write("src/b.log", "x");
+    tree.write(".git/index.tmp", "x");
+    tree.write("src/b", "x");
+    assert_eq!(seen(&watch), ["+src/b"]);
+}
+
+#[test]
+fn an_edit_of_the_rules_takes_effect_at_once() {
+    let tree = Tree::with(&["a/x.log", "a/keep", "out/deep/f"]);
+    tree.write(".gitignore", "nothing\n");
+    let watch = tree.watch();
+    assert_eq!(watch.status().watched_dirs, 4);
+    tree.write(".gitignore", "out\n*.log\n");
+    assert_eq!(
+        seen(&watch),
+        [
+            "~.gitignore",
+            "-a/x.log",
+            "-out",
+            "-out/deep",
+            "-out/deep/f"
+        ]
+    );
+    assert_eq!(watch.status().watched_dirs, 2);
+    tree.write("out/deep/f", "unseen");
+    assert_eq!(seen(&watch), [""; 0]);
+    tree.write("a/.gitignore", "!x.log\n");
+    assert_eq!(seen(&watch), ["+a/.gitignore", "+a/x.log"]);
+    fs::remove_file(tree.path(".gitignore")).unwrap();
+    assert_eq!(
+        seen(&watch),
+        ["-.gitignore", "+out", "+out/deep", "+out/deep/f"]
+    );
+    tree.write("out/deep/f", "seen");
+    assert_eq!(seen(&watch), ["~out/deep/f"]);
+    check_exact(&watch);
+}
+
+#[test]
+fn explain_names_the_file_and_the_line() {
+    let tree = Tree::with(&["a/b/x.o", "src/a", ".git/HEAD"]);
+    tree.write("a/.gitignore", "# objects\n*.o\n");
+    let watch = tree.watch();
+    let explained = watch.explain(&tree.path("a/b/x.o")).unwrap();
+    let (path, reason) = explained.ignored.unwrap();
+    assert_eq!(path, rel("a/b/x.o"));
+    assert_eq!(
+        reason,
+        IgnoreReason::Rule {
+            file: tree.path("a/.gitignore"),
+            line: Some(2),
+            pattern: "*.o".to_owned()
+        }
+    );
+    assert!(!explained.modelled && explained.watched == Watched::Native);
+    let seen = watch.explain(std::path::Path::new("src/a")).unwrap();
+    assert!(seen.modelled && seen.ignored.is_none() && seen.selected);
+    let git = watch.explain(&tree.path(".git/HEAD")).unwrap();
+    assert_eq!(
+        git.ignored.unwrap().1,
+        IgnoreReason::Name(".git".to_owned())
+    );
+    assert!(!watch.explain(std::path::Path::new("/etc")).unwrap().inside);
+}
+
+#[test]
+fn only_what_patterns_can_reach_is_watched() {
+    let tree = Tree::with(&[
+        "src/a/b.rs",
+        "src/c.txt",
+        "docs/x/y.md",
+        "out/app",
+        "out/x/y",
+    ]);
+    tree.write(".gitignore", "out\n");
+    let mut options = WatchOptions::new();
+    options.select = select(&["src/**/*.rs", "out/app"]);
+    let watch = tree.watch_with(options);
+    assert_eq!(watch.status().watched_dirs, 4);
+    tree.write("src/c.txt", "no");
+    tree.write("docs/x/y.md", "no");
+    tree.write("out/x/y", "no");
+    tree.write("out/app", "yes");
+    tree.write("src/new/d.rs", "yes");
+    assert_eq!(seen(&watch), ["~out/app", "+src/new", "+src/new/d.rs"]);
+    let update = WatchUpdate {
+        select: Some(select(&["docs/**"])),
+        ..WatchUpdate::default()
+    };
+    watch.update(update).unwrap();
+    let told = seen(&watch);
+    assert!(told.contains(&"+docs/x/y.md".to_owned()), "{told:?}");
+    assert!(told.contains(&"-out/app".to_owned()), "{told:?}");
+    tree.write("docs/x/y.md", "now yes");
+    tree.write("src/a/b.rs", "now no");
+    assert_eq!(seen(&watch), ["~docs/x/y.md"]);
+    check_exact(&watch);
+}
+
+#[test]
+fn tracked_files_count_though_ignored_from_the_moment_git_tracks_them() {
+    let tree = Tree::with(&["gen/kept", "gen/not", "a"]);
+    tree.git(&["init", "-q"]);
+    tree.write(".gitignore", "gen\n");
+    let watch = tree.watch();
+    assert_eq!(watch.stat(&rel("gen/kept")), None);
+    tree.git(&["add", "-f", "gen/kept"]);
+    assert_eq!(seen(&watch), ["+gen", "+gen/kept"]);
+    tree.write("gen/kept", "changed");
+    tree.write("gen/not", "changed");
+    assert_eq!(seen(&watch), ["~gen/kept"]);
+    tree.git(&["rm", "-qf", "--cached", "gen/kept"]);
+    assert_eq!(seen(&watch), ["-gen", "-gen/kept"]);
+    check_exact(&watch);
+}
+
+#[test]
+fn a_checkout_is_one_set() {
+    let tree = Tree::with(&[]);
+    tree.git(&["init", "-q", "-b", "one"]);
+    for n in 0..1_500 {
+        tree.write(&format!("d{}/f{n}", n % 40), "one");
+    }
+    tree.git(&["add", "."]);
+    tree.git(&["commit", "-qm", "one"]);
+    tree.git(&["checkout", "-qb", "two"]);
+    for n in 0..1_500 {
+        tree.write(&format!("d{}/f{n}", n % 40), "the other");
+    }
+    tree.git(&["commit", "-qam", "two"]);
+    let watch = tree.watch();
+    tree.git(&["checkout", "-q", "one"]);
+    let set = watch.next(PATIENCE).unwrap().unwrap();
+    assert_eq!(set.changes.len(), 1_500);
+    assert_eq!(seen(&watch), [""; 0]);
+    tree.git(&["status"]);
+    assert_eq!(seen(&watch), [""; 0]);
+}
+
+#[test]
+fn info_exclude_and_rules_above_the_root_are_live() {
+    let tree = Tree::with(&["p/q/a.log", "p/q/b", ".git/HEAD", ".git/info/exclude"]);
+    let options = WatchOptions::new();
+    let watch = tree
+        .manager
+        .create_watch(&tree.path("p/q"), options)
+        .unwrap();
+    assert_eq!(watch.status().files, 2);
+    tree.write(".gitignore", "*.log\n");
+    let set = watch.next(PATIENCE).unwrap().unwrap();
+    assert_eq!(texts(&set), ["-a.log"]);
+    tree.write(".git/info/exclude", "b\n");
+    let set = watch.next(PATIENCE).unwrap().unwrap();
+    assert_eq!(texts(&set), ["-b"]);
+    tree.write(".gitignore", "");
+    let set = watch.next(PATIENCE).unwrap().unwrap();
+    assert_eq!(texts(&set), ["+a.log"]);
+}
