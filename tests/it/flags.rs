@@ -158,3 +158,61 @@ fn names_select_with_everything_they_need() {
         .ok()
         .assert_ran(&[]);
 }
+
+#[test]
+fn the_manual_lists_every_flag_and_no_other() {
+    let manual = include_str!("../../docs/CLI.md");
+    let project = Project::new();
+    let mut flags = std::collections::BTreeSet::new();
+    let commands = [
+        "run", "check", "why", "list", "graph", "init", "clean", "stats", "replay",
+    ];
+    for command in commands
+        .iter()
+        .map(|name| vec![*name, "--help"])
+        .chain([vec!["--help"]])
+    {
+        let help = project.run(command);
+        for word in help
+            .ok()
+            .stdout
+            .split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+        {
+            if word.len() > 2 && word.starts_with("--") {
+                flags.insert(word.to_owned());
+            }
+        }
+    }
+    let told = |flag: &String| {
+        manual.contains(&format!("{flag}`"))
+            || manual.contains(&format!("{flag} "))
+            || manual.contains(&format!("{flag}["))
+    };
+    let untold: Vec<_> = flags.iter().filter(|flag| !told(flag)).collect();
+    assert!(untold.is_empty(), "docs/CLI.md does not list {untold:?}");
+    let words = manual.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+    for word in words.filter(|word| word.starts_with("--") && !word.ends_with('-')) {
+        assert!(
+            flags.contains(word),
+            "docs/CLI.md lists `{word}`, which does not exist"
+        );
+    }
+}
+
+#[test]
+fn the_manual_lists_every_command() {
+    let manual = include_str!("../../docs/CLI.md");
+    let help = Project::new().run(["--help"]);
+    let listed = help
+        .stdout
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1);
+    for line in listed.take_while(|line| !line.is_empty()) {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        assert!(
+            name == "help" || manual.contains(&format!("watchrun {name}")),
+            "{name}"
+        );
+    }
+}
