@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Session;
+use super::{Session, SessionError};
 use crate::path::{RelPath, Root};
 use crate::pattern::PatternSet;
 use crate::schedule::{FileView, Files, Warning};
@@ -25,7 +25,7 @@ pub(super) struct ScanFiles {
 
 impl ScanFiles {
     /// Looks at everything that `options` select. Blocks.
-    pub(super) fn new(root: &Root, options: ScanOptions) -> io::Result<(Self, Vec<Warning>)> {
+    fn new(root: &Root, options: ScanOptions) -> io::Result<(Self, Vec<Warning>)> {
         let Scan { files, warnings } = watch::scan(root, &options)?;
         let first = Arc::new(Files {
             list: files,
@@ -88,8 +88,17 @@ pub(super) fn told(warning: &watch::Warning) -> Warning {
 }
 
 impl Session {
+    /// One look at everything that this session is about. Blocks.
+    pub(super) fn scan(&self) -> Result<(ScanFiles, Vec<Warning>), SessionError> {
+        let failed = |source| SessionError::Root {
+            root: self.root.clone(),
+            source,
+        };
+        ScanFiles::new(&self.root, self.scan_options()).map_err(failed)
+    }
+
     /// What a scan for this session takes in.
-    pub(super) fn scan_options(&self) -> ScanOptions {
+    fn scan_options(&self) -> ScanOptions {
         ScanOptions {
             gitignore: self.plan.settings().gitignore == Gitignore::Followed,
             global_excludes: self.options.global_excludes.clone(),

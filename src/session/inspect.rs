@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::files::ScanFiles;
 use super::{Session, SessionError};
 use crate::schedule::{self, Warning};
 use crate::state::{Examined, StateError, Verdict};
@@ -25,13 +24,7 @@ impl Session {
     /// # Errors
     /// [`SessionError::Root`] and [`SessionError::Exec`].
     pub fn inspect(&self) -> Result<(Vec<Inspected>, Vec<Warning>), SessionError> {
-        let (files, warnings) =
-            ScanFiles::new(&self.root, self.scan_options()).map_err(|source| {
-                SessionError::Root {
-                    root: self.root.clone(),
-                    source,
-                }
-            })?;
+        let (files, warnings) = self.scan()?;
         let ports = self.ports(Arc::new(files))?;
         let found = schedule::inspect(&self.plan, &ports, &self.selection, self.options.demand);
         let inspected = found.into_iter().map(|(id, examined)| Inspected {

@@ -21,7 +21,6 @@ pub use inbox::Control;
 pub use inspect::Inspected;
 pub use options::{SessionOptions, Start, WatchSettings};
 
-use files::ScanFiles;
 use inbox::{Inbox, Input};
 
 use crate::disk::OsDisk;
@@ -92,16 +91,10 @@ impl Session {
     /// When the work cannot begin: [`SessionError`].
     pub fn run(self, observe: Box<dyn FnMut(RunEvent)>) -> Result<Ended, SessionError> {
         let mut observe = observe;
-        let (files, warnings) =
-            ScanFiles::new(&self.root, self.scan_options()).map_err(|source| {
-                SessionError::Root {
-                    root: self.root.clone(),
-                    source,
-                }
-            })?;
-        warnings
-            .into_iter()
-            .for_each(|warning| observe(RunEvent::Warning(warning)));
+        let (files, warnings) = self.scan()?;
+        for warning in warnings {
+            observe(RunEvent::Warning(warning));
+        }
         let mut driver = self.driver(Arc::new(files), Mode::Once, observe)?;
         driver.open(&self.selection);
         let mut stopped = false;
