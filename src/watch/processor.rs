@@ -4,7 +4,7 @@
 //! hint or one directory is taken in is in `reconcile.rs`, what surrounds the tree (its root, git)
 //! in `surroundings.rs`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
@@ -20,6 +20,7 @@ use crate::watch::explain::{AuditReport, Explanation};
 use crate::watch::git::Repo;
 use crate::watch::ignored::{Ignored, Rules};
 use crate::watch::metrics::WatchMetrics;
+use crate::watch::mounts::MountWatcher;
 use crate::watch::options::{Backend, WatchOptions, WatchUpdate};
 use crate::watch::poll::PollWatcher;
 use crate::watch::queue::{Batch, EventQueue};
@@ -126,6 +127,9 @@ pub(crate) struct Processor {
     pub(crate) repos_changed: bool,
     /// Device and inode of the root; `None` while it is gone.
     pub(crate) identity: Option<(u64, u64)>,
+    pub(crate) mount_watcher: Option<MountWatcher>,
+    /// What is mounted around the root.
+    pub(crate) mounts: BTreeSet<(u64, PathBuf)>,
     /// File systems by device: whether they are to be polled.
     pub(crate) networks: HashMap<u64, bool>,
     pub(crate) last_id: u64,
@@ -179,6 +183,7 @@ impl Processor {
             lost,
             everything,
             gap,
+            mounts,
             failures,
         } = batch;
         if !paths.is_empty() {
@@ -200,6 +205,9 @@ impl Processor {
             for (path, seen) in &paths {
                 self.take_hint(path, *seen);
             }
+        }
+        if mounts {
+            self.check_mounts(started);
         }
         for mark in marks {
             let back = self
@@ -527,6 +535,7 @@ impl Processor {
     }
 
     fn stop(mut self) {
+        self.mount_watcher = None;
         let left = self.shared.queue.close();
         drop(left);
         self.shared.queue.set_open_gate(true);

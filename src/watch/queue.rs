@@ -68,6 +68,8 @@ pub(crate) struct Batch<C> {
     pub(crate) everything: bool,
     /// Single hints were given up, by whatever way.
     pub(crate) gap: bool,
+    /// The table of mounts has changed.
+    pub(crate) mounts: bool,
     pub(crate) failures: Vec<String>,
 }
 
@@ -121,6 +123,7 @@ struct State<C> {
     lost: bool,
     everything: bool,
     gap: bool,
+    mounts: bool,
     failures: Vec<String>,
     /// The processor is waiting for the source: its thread must not be held up.
     open_gate: bool,
@@ -152,6 +155,7 @@ impl<C> EventQueue<C> {
                 lost: false,
                 everything: false,
                 gap: false,
+                mounts: false,
                 failures: Vec::new(),
                 open_gate: false,
                 closed: false,
@@ -326,6 +330,10 @@ impl<C: Send> HintSink for EventQueue<C> {
                 self.lock().lost = true;
                 self.ready.notify_one();
             }
+            Hint::Mounts => {
+                self.lock().mounts = true;
+                self.ready.notify_one();
+            }
             Hint::Failed(text) => {
                 let mut state = self.lock();
                 if state.failures.len() < 100 {
@@ -343,7 +351,7 @@ impl<C> State<C> {
             && self.marks.is_empty()
             && self.commands.is_empty()
             && self.failures.is_empty()
-            && !(self.lost || self.everything || self.closed)
+            && !(self.lost || self.everything || self.mounts || self.closed)
     }
 
     fn add(&mut self, path: Arc<Path>, kind: HintKind) {
@@ -416,6 +424,7 @@ impl<C> State<C> {
             lost: std::mem::take(&mut self.lost),
             everything,
             gap: std::mem::take(&mut self.gap),
+            mounts: std::mem::take(&mut self.mounts),
             failures: std::mem::take(&mut self.failures),
         }
     }
