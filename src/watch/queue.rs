@@ -57,6 +57,7 @@ pub(crate) struct Mark {
 
 /// What the processor takes from the queue in one go.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent conditions")]
 pub(crate) struct Batch<C> {
     pub(crate) paths: Vec<(Arc<Path>, Seen)>,
     /// Every hint that came before these has been taken.
