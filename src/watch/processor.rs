@@ -194,9 +194,6 @@ impl Processor {
             self.record(&|| Record::Gap, started);
             self.debouncer.mark_gap();
         }
-        if lost {
-            self.shared.metrics.overflows.fetch_add(1, Relaxed);
-        }
         if lost || everything || !failures.is_empty() {
             self.repair(lost, started);
         } else {
@@ -427,7 +424,12 @@ impl Processor {
             .retain(|at| now.saturating_duration_since(*at) < RESTART_WINDOW);
         self.restarts.push(now);
         let before = self.debouncer.len();
-        self.restart_source();
+        let lost = self.restart_source() || lost;
+        if lost {
+            self.shared.metrics.overflows.fetch_add(1, Relaxed);
+            self.record(&|| Record::Gap, now);
+            self.debouncer.mark_gap();
+        }
         if self.restarts.len() > RESTARTS_MAX && self.options.backend == Backend::Auto {
             self.poll_everything(PollReason::NoEvents, now);
         } else {
@@ -442,17 +444,20 @@ impl Processor {
 
     /// Drops every watch. Marks under way went with them: they are sent again once the loop has
     /// made new watches.
-    pub(crate) fn restart_source(&mut self) {
+    ///
+    /// Returns whether events had been lost before.
+    pub(crate) fn restart_source(&mut self) -> bool {
         self.shared.metrics.restarts.fetch_add(1, Relaxed);
         self.shared.queue.set_open_gate(true);
         self.source.restart();
-        self.shared.queue.clear_paths();
+        let lost = self.shared.queue.clear_paths();
         self.shared.queue.set_open_gate(false);
         let marks = self
             .cookies
             .as_mut()
             .map_or_else(Vec::new, Cookies::take_all);
         self.stranded.extend(marks);
+        lost
     }
 
     fn resend_marks(&mut self) {

@@ -215,17 +215,19 @@ impl<C> EventQueue<C> {
         self.room.notify_all();
     }
 
-    /// Forgets every waiting hint: everything is about to be looked at.
-    pub(crate) fn clear_paths(&self) {
+    /// Forgets every waiting hint: everything is about to be looked at. Returns whether one of them
+    /// was that events were lost.
+    pub(crate) fn clear_paths(&self) -> bool {
         let mut state = self.lock();
         state.paths.clear();
         state.structure.clear();
         state.content.clear();
         state.marks.clear();
-        state.lost = false;
         state.everything = false;
+        let lost = std::mem::take(&mut state.lost);
         drop(state);
         self.room.notify_all();
+        lost
     }
 
     /// Lets nobody in any more; returns the commands that were not taken.
