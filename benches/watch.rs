@@ -166,7 +166,7 @@ fn burst(root: &Path) {
     handle.sync(PATIENCE).expect("in step");
     println!(
         "20,000 new files: written in {wrote:?}, in step {:?} after, {} ms CPU with the writing",
-        start.elapsed() - wrote,
+        start.elapsed().saturating_sub(wrote),
         (cpu_ticks() - cpu) * 10
     );
 }

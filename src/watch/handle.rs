@@ -72,7 +72,7 @@ impl WatchHandle {
     /// The next change set, in order; `None` when there is none within `timeout`. Blocks.
     ///
     /// Sets wait for this call only while there are no handlers, or once it has been called.
-    /// When too many wait, the newest are merged: no change is lost.
+    /// When more than 64 wait, neighbours are merged: no change is lost.
     ///
     /// # Errors
     /// [`ProcessingError::Closed`] after [`WatchHandle::close`]; [`ProcessingError::Stopped`] when

@@ -15,6 +15,7 @@ use crate::watch::error::{CreationError, ProcessingError, SystemError, Warning, 
 use crate::watch::handle::WatchHandle;
 use crate::watch::ignored::Ignored;
 use crate::watch::metrics::{MetricsReport, WatchMetrics};
+use crate::watch::mounts::{MountWatcher, mounts_around};
 use crate::watch::options::WatchOptions;
 use crate::watch::os::OsWatcher;
 use crate::watch::poll::PollWatcher;
@@ -318,6 +319,9 @@ fn processor(
         repos: Vec::new(),
         repos_changed: false,
         identity: None,
+        // Without it, a mount over a directory is seen with the next set or `sync`.
+        mount_watcher: MountWatcher::start(Arc::<EventQueue<Command>>::clone(&shared.queue)).ok(),
+        mounts: mounts_around(&shared.root),
         networks: HashMap::new(),
         last_id: 0,
         restarts: Vec::new(),

@@ -37,6 +37,7 @@ mod ignored;
 mod manager;
 mod merge;
 mod metrics;
+mod mounts;
 mod options;
 mod os;
 mod poll;

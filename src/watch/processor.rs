@@ -4,7 +4,7 @@
 //! hint or one directory is taken in is in `reconcile.rs`, what surrounds the tree (its root, git)
 //! in `surroundings.rs`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
@@ -20,6 +20,7 @@ use crate::watch::explain::{AuditReport, Explanation};
 use crate::watch::git::Repo;
 use crate::watch::ignored::{Ignored, Rules};
 use crate::watch::metrics::WatchMetrics;
+use crate::watch::mounts::MountWatcher;
 use crate::watch::options::{Backend, WatchOptions, WatchUpdate};
 use crate::watch::poll::PollWatcher;
 use crate::watch::queue::{Batch, EventQueue};
@@ -126,6 +127,9 @@ pub(crate) struct Processor {
     pub(crate) repos_changed: bool,
     /// Device and inode of the root; `None` while it is gone.
     pub(crate) identity: Option<(u64, u64)>,
+    pub(crate) mount_watcher: Option<MountWatcher>,
+    /// What is mounted around the root.
+    pub(crate) mounts: BTreeSet<(u64, PathBuf)>,
     /// File systems by device: whether they are to be polled.
     pub(crate) networks: HashMap<u64, bool>,
     pub(crate) last_id: u64,
@@ -179,6 +183,7 @@ impl Processor {
             lost,
             everything,
             gap,
+            mounts,
             failures,
         } = batch;
         if !paths.is_empty() {
@@ -189,9 +194,6 @@ impl Processor {
             self.record(&|| Record::Gap, started);
             self.debouncer.mark_gap();
         }
-        if lost {
-            self.shared.metrics.overflows.fetch_add(1, Relaxed);
-        }
         if lost || everything || !failures.is_empty() {
             self.repair(lost, started);
         } else {
@@ -200,6 +202,9 @@ impl Processor {
             for (path, seen) in &paths {
                 self.take_hint(path, *seen);
             }
+        }
+        if mounts {
+            self.check_mounts(started);
         }
         for mark in marks {
             let back = self
@@ -419,7 +424,12 @@ impl Processor {
             .retain(|at| now.saturating_duration_since(*at) < RESTART_WINDOW);
         self.restarts.push(now);
         let before = self.debouncer.len();
-        self.restart_source();
+        let lost = self.restart_source() || lost;
+        if lost {
+            self.shared.metrics.overflows.fetch_add(1, Relaxed);
+            self.record(&|| Record::Gap, now);
+            self.debouncer.mark_gap();
+        }
         if self.restarts.len() > RESTARTS_MAX && self.options.backend == Backend::Auto {
             self.poll_everything(PollReason::NoEvents, now);
         } else {
@@ -434,17 +444,20 @@ impl Processor {
 
     /// Drops every watch. Marks under way went with them: they are sent again once the loop has
     /// made new watches.
-    pub(crate) fn restart_source(&mut self) {
+    ///
+    /// Returns whether events had been lost before.
+    pub(crate) fn restart_source(&mut self) -> bool {
         self.shared.metrics.restarts.fetch_add(1, Relaxed);
         self.shared.queue.set_open_gate(true);
         self.source.restart();
-        self.shared.queue.clear_paths();
+        let lost = self.shared.queue.clear_paths();
         self.shared.queue.set_open_gate(false);
         let marks = self
             .cookies
             .as_mut()
             .map_or_else(Vec::new, Cookies::take_all);
         self.stranded.extend(marks);
+        lost
     }
 
     fn resend_marks(&mut self) {
@@ -527,6 +540,7 @@ impl Processor {
     }
 
     fn stop(mut self) {
+        self.mount_watcher = None;
         let left = self.shared.queue.close();
         drop(left);
         self.shared.queue.set_open_gate(true);

@@ -57,6 +57,7 @@ pub(crate) struct Mark {
 
 /// What the processor takes from the queue in one go.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent conditions")]
 pub(crate) struct Batch<C> {
     pub(crate) paths: Vec<(Arc<Path>, Seen)>,
     /// Every hint that came before these has been taken.
@@ -68,6 +69,8 @@ pub(crate) struct Batch<C> {
     pub(crate) everything: bool,
     /// Single hints were given up, by whatever way.
     pub(crate) gap: bool,
+    /// The table of mounts has changed.
+    pub(crate) mounts: bool,
     pub(crate) failures: Vec<String>,
 }
 
@@ -121,6 +124,7 @@ struct State<C> {
     lost: bool,
     everything: bool,
     gap: bool,
+    mounts: bool,
     failures: Vec<String>,
     /// The processor is waiting for the source: its thread must not be held up.
     open_gate: bool,
@@ -152,6 +156,7 @@ impl<C> EventQueue<C> {
                 lost: false,
                 everything: false,
                 gap: false,
+                mounts: false,
                 failures: Vec::new(),
                 open_gate: false,
                 closed: false,
@@ -210,17 +215,19 @@ impl<C> EventQueue<C> {
         self.room.notify_all();
     }
 
-    /// Forgets every waiting hint: everything is about to be looked at.
-    pub(crate) fn clear_paths(&self) {
+    /// Forgets every waiting hint: everything is about to be looked at. Returns whether one of them
+    /// was that events were lost.
+    pub(crate) fn clear_paths(&self) -> bool {
         let mut state = self.lock();
         state.paths.clear();
         state.structure.clear();
         state.content.clear();
         state.marks.clear();
-        state.lost = false;
         state.everything = false;
+        let lost = std::mem::take(&mut state.lost);
         drop(state);
         self.room.notify_all();
+        lost
     }
 
     /// Lets nobody in any more; returns the commands that were not taken.
@@ -326,6 +333,10 @@ impl<C: Send> HintSink for EventQueue<C> {
                 self.lock().lost = true;
                 self.ready.notify_one();
             }
+            Hint::Mounts => {
+                self.lock().mounts = true;
+                self.ready.notify_one();
+            }
             Hint::Failed(text) => {
                 let mut state = self.lock();
                 if state.failures.len() < 100 {
@@ -343,7 +354,7 @@ impl<C> State<C> {
             && self.marks.is_empty()
             && self.commands.is_empty()
             && self.failures.is_empty()
-            && !(self.lost || self.everything || self.closed)
+            && !(self.lost || self.everything || self.mounts || self.closed)
     }
 
     fn add(&mut self, path: Arc<Path>, kind: HintKind) {
@@ -416,6 +427,7 @@ impl<C> State<C> {
             lost: std::mem::take(&mut self.lost),
             everything,
             gap: std::mem::take(&mut self.gap),
+            mounts: std::mem::take(&mut self.mounts),
             failures: std::mem::take(&mut self.failures),
         }
     }

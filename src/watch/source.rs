@@ -48,6 +48,8 @@ pub enum Hint {
     },
     /// Hints were lost: everything must be looked at, with fresh watches.
     Lost,
+    /// Something was mounted or unmounted.
+    Mounts,
     /// The source itself failed; the text is the system's.
     Failed(String),
 }

@@ -17,7 +17,7 @@ use crate::watch::metrics::WatchMetrics;
 
 use std::sync::atomic::Ordering::Relaxed;
 
-/// How many sets wait one by one before the oldest are merged.
+/// How many sets wait one by one before some are merged.
 const SETS_MAX: usize = 64;
 /// How many warnings are kept; the oldest go first.
 const WARNINGS_MAX: usize = 1_000;
@@ -60,21 +60,27 @@ enum End {
     Stopped(ProcessingError),
 }
 
-/// Sets in order; the newer ones merge when there are too many.
+/// Sets in order; neighbours merge when there are too many.
 #[derive(Debug, Default)]
 struct Lane(VecDeque<Arc<ChangeSet>>);
 
 impl Lane {
     fn push(&mut self, set: &Arc<ChangeSet>) {
-        if self.0.len() < SETS_MAX {
-            return self.0.push_back(Arc::clone(set));
+        self.0.push_back(Arc::clone(set));
+        if self.0.len() <= SETS_MAX {
+            return;
         }
-        let merged = match self.0.pop_back() {
-            Some(last) => merge(&last, set),
-            None => (**set).clone(),
+        // The smallest neighbours, so that a large set is not copied for each small one.
+        let size = |at: usize| self.0[at].changes.len() + self.0[at + 1].changes.len();
+        let Some(at) = (0..self.0.len() - 1).min_by_key(|&at| size(at)) else {
+            return;
         };
-        if !merged.changes.is_empty() {
-            self.0.push_back(Arc::new(merged));
+        let merged = merge(&self.0[at], &self.0[at + 1]);
+        self.0.remove(at + 1);
+        if merged.changes.is_empty() {
+            self.0.remove(at);
+        } else {
+            self.0[at] = Arc::new(merged);
         }
     }
 

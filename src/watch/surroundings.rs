@@ -15,6 +15,7 @@ use crate::path::{RelDir, RelPath};
 use crate::watch::error::{PollReason, Warning};
 use crate::watch::git::Repo;
 use crate::watch::ignored::{Ignored, Rules};
+use crate::watch::mounts::mounts_around;
 use crate::watch::options::Backend;
 use crate::watch::processor::{Processor, WatchState};
 use crate::watch::queue::Seen;
@@ -152,6 +153,22 @@ impl Processor {
             let path = self.shared.root.clone();
             self.warn(&Warning::RootAttached { path });
         }
+    }
+
+    /// Something was mounted or unmounted: looks at what that hides or uncovers.
+    pub(crate) fn check_mounts(&mut self, now: Instant) {
+        let new = mounts_around(&self.shared.root);
+        let old = std::mem::replace(&mut self.mounts, new.clone());
+        let seen = Seen {
+            structural: true,
+            ..Seen::default()
+        };
+        let mut paths: Vec<&PathBuf> = old.symmetric_difference(&new).map(|(_, at)| at).collect();
+        paths.dedup();
+        for path in paths {
+            self.take_hint(path, seen);
+        }
+        self.check_root(false, now);
     }
 
     /// Watches the directories above the root, those with rule files outside of it, and git's.

@@ -15,7 +15,7 @@ fn run_inside(test: &str, setup: &str) -> bool {
     let own = std::env::current_exe().unwrap();
     let command = format!("{setup} || exit 77; exec \"$0\" --exact {test} --nocapture");
     let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "sh", "-c", &command])
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &command])
         .arg(own)
         .env(INSIDE, "1")
         .output();
@@ -104,6 +104,48 @@ fn no_watcher_instances_means_polling() {
     tree.write("d/b", "changed");
     let set = watch.next(PATIENCE).unwrap().expect("a set");
     assert_eq!(crate::support::texts(&set), ["~d/b"]);
+}
+
+#[test]
+fn mounts_over_the_root_and_over_a_directory_are_followed() {
+    if std::env::var_os(INSIDE).is_none() {
+        run_inside(
+            "limits::mounts_over_the_root_and_over_a_directory_are_followed",
+            "true",
+        );
+        return;
+    }
+    let tree = Tree::with(&["a", "d/b"]);
+    let watch = tree.watch();
+    let mount = |dir: &str| {
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "mode=755", "none"])
+            .arg(tree.path(dir))
+            .status();
+        assert!(status.unwrap().success());
+    };
+    let unmount = |dir: &str| {
+        let status = Command::new("umount").arg(tree.path(dir)).status();
+        assert!(status.unwrap().success());
+    };
+    let next = || crate::support::texts(&watch.next(PATIENCE).unwrap().expect("a set"));
+    mount("d");
+    assert_eq!(next(), ["-d/b"]);
+    tree.write("d/new", "x");
+    assert_eq!(next(), ["+d/new"]);
+    unmount("d");
+    assert_eq!(next(), ["+d/b", "-d/new"]);
+    tree.write("d/b", "changed");
+    assert_eq!(next(), ["~d/b"]);
+    mount("");
+    assert_eq!(next(), ["-a", "-d", "-d/b"]);
+    tree.write("over", "x");
+    assert_eq!(next(), ["+over"]);
+    unmount("");
+    assert_eq!(next(), ["+a", "+d", "+d/b", "-over"]);
+    tree.write("d/b", "changed again");
+    assert_eq!(next(), ["~d/b"]);
+    check_exact(&watch);
 }
 
 #[test]

@@ -203,7 +203,7 @@ fn round(seed: u64, overflow: bool) {
     let (root, outside) = (tree.root(), tree.outside(""));
     let gate = Arc::new(Gate::default());
     // Directories and what is in them in one shard, or in several.
-    let shard_size = if seed % 2 == 0 { 1_000 } else { 3 };
+    let shard_size = if seed.is_multiple_of(2) { 1_000 } else { 3 };
     let watch = gated_watch(&tree, &gate, shard_size);
     let mut copy = contents(&root);
     if overflow {
