@@ -26,10 +26,14 @@ pub(super) struct ScanFiles {
 impl ScanFiles {
     /// Looks at everything that `options` select. Blocks.
     fn new(root: &Root, options: ScanOptions) -> io::Result<(Self, Vec<Warning>)> {
-        let Scan { files, warnings } = watch::scan(root, &options)?;
+        let Scan {
+            files,
+            ignored,
+            warnings,
+        } = watch::scan(root, &options)?;
         let first = Arc::new(Files {
             list: files,
-            ignored: Vec::new(),
+            ignored,
             version: 0,
         });
         let dirty = AtomicBool::new(false);
@@ -59,10 +63,14 @@ impl FileView for ScanFiles {
         let scan = watch::scan(&self.root, &options);
         scan.map_or_else(
             |_| Arc::default(),
-            |Scan { files, warnings: _ }| {
+            |Scan {
+                 files,
+                 ignored,
+                 warnings: _,
+             }| {
                 Arc::new(Files {
                     list: files,
-                    ignored: Vec::new(),
+                    ignored,
                     version: 0,
                 })
             },

@@ -52,12 +52,12 @@ impl LiveFiles {
 
     /// Takes over what the watch knows now.
     pub(super) fn refresh(&self) {
-        let list = self.handle.all_files();
+        let (list, ignored) = (self.handle.all_files(), self.handle.ignored_files());
         let mut model = self.model();
         let version = model.files.version + 1;
         model.files = Arc::new(Files {
             list,
-            ignored: Vec::new(),
+            ignored,
             version,
         });
         model.journal.clear();
@@ -72,14 +72,22 @@ impl LiveFiles {
         let news: Vec<_> = changes
             .filter(|change| change.file_type != FileType::Dir)
             .flat_map(|change| change.paths())
-            .map(|path| (path, self.handle.stat(path).filter(is_file)))
+            .map(|path| {
+                let stat = self.handle.stat(path).filter(is_file);
+                (path, stat, self.handle.is_ignored(path))
+            })
             .collect();
         let mut model = self.model();
         let model = &mut *model;
         let files = Arc::make_mut(&mut model.files);
         files.version += 1;
-        for (path, stat) in news {
+        for (path, stat, is_ignored) in news {
             files.list.set(path, stat);
+            match (files.ignored.binary_search(path), is_ignored) {
+                (Err(at), true) => files.ignored.insert(at, path.clone()),
+                (Ok(at), false) => drop(files.ignored.remove(at)),
+                (Ok(_), true) | (Err(_), false) => {}
+            }
             model.journal.push_back((files.version, path.clone()));
         }
         while model.journal.len() > JOURNAL_MAX {

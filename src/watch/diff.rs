@@ -50,9 +50,12 @@ impl Diff {
                 continue;
             };
             match entry.kind {
-                EntryKind::File(stat) => {
-                    if before != Some(stat) {
-                        tree.put(id, name, &stat);
+                EntryKind::File { stat, standing } => {
+                    let named = standing == Standing::Named;
+                    let was_named = known.is_some_and(|known| tree.is_named(known));
+                    if before != Some(stat) || named != was_named {
+                        let file = tree.put(id, name, &stat);
+                        tree.set_named(file, named);
                         self.note(path, before, Some(stat));
                     }
                 }
@@ -97,7 +100,8 @@ impl Diff {
             path,
             before,
             after,
-            written: false,
+            // The same, but not for the same readers: it is ignored now, or no longer.
+            written: before == after,
             moved: false,
         });
     }

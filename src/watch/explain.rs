@@ -174,7 +174,7 @@ impl Processor {
                 let node = tree.child(id, name);
                 known.retain(|&other| Some(other) != node);
                 let old = node.map(|node| tree.stat(node));
-                report.n_files += usize::from(matches!(entry.kind, EntryKind::File(_)));
+                report.n_files += usize::from(matches!(entry.kind, EntryKind::File { .. }));
                 report.note(&path, old, &entry.kind);
                 if let EntryKind::Dir { standing, .. } = entry.kind {
                     stack.push(crate::watch::reconcile::Task {
@@ -201,7 +201,7 @@ impl AuditReport {
             return self.missing.push(path.clone());
         };
         let same = match found {
-            EntryKind::File(stat) => old == *stat,
+            EntryKind::File { stat, .. } => old == *stat,
             EntryKind::Dir { .. } => old.file_type() == FileType::Dir,
         };
         if !same {

@@ -221,6 +221,22 @@ impl WatchHandle {
         (stat.file_type() != FileType::Dir).then_some(stat)
     }
 
+    /// Those of the model's files that are ignored, ascending: they are in it because a pattern
+    /// without wildcards names them.
+    #[must_use]
+    pub fn ignored_files(&self) -> Vec<RelPath> {
+        let tree = self.shared().tree.read();
+        tree.unwrap_or_else(PoisonError::into_inner).named_files()
+    }
+
+    /// Whether `path` is one of [`WatchHandle::ignored_files`].
+    #[must_use]
+    pub fn is_ignored(&self, path: &RelPath) -> bool {
+        let tree = self.shared().tree.read();
+        let tree = tree.unwrap_or_else(PoisonError::into_inner);
+        tree.find(path.as_bytes()).is_some_and(|id| tree.is_named(id))
+    }
+
     /// Ends this handle. No handler is called after it returns, except that one which calls it
     /// runs on to its end. The watch itself ends with its last handle. May be called repeatedly.
     pub fn close(&self) {

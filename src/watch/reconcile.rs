@@ -116,7 +116,7 @@ impl Processor {
             self.forget(rel, false, false, now);
         }
         let replaced = was_dir.is_none_or(|old| (old.dev, old.ino) != (new.dev, new.ino));
-        if !self.put(rel, &new) {
+        if !self.put(rel, &new, standing) {
             return;
         }
         if was_dir.is_none_or(|old| old.mode != new.mode) {
@@ -155,14 +155,14 @@ impl Processor {
         if was_dir {
             self.forget(rel, seen.moved_from, true, now);
         }
-        if self.standing_of(rel, false).is_none() {
+        let Some((standing, _)) = self.standing_of(rel, false) else {
             if old.is_some() && !was_dir {
                 self.forget(rel, false, false, now);
             }
             return;
-        }
+        };
         if old != Some(new) || seen.written {
-            if !self.put(rel, &new) {
+            if !self.put(rel, &new, standing) {
                 return;
             }
             self.observe(
@@ -463,22 +463,23 @@ impl Processor {
             let dir = RelDir::from(rel.clone());
             match standing {
                 Standing::Spared => self.spared.insert(dir),
-                Standing::Plain => self.spared.remove(&dir),
+                Standing::Plain | Standing::Named => self.spared.remove(&dir),
             };
         }
         Some((standing, rules))
     }
 
     /// Writes one entry into the tree; `false` when its directory is not there.
-    fn put(&self, rel: &RelPath, stat: &FileStat) -> bool {
+    fn put(&self, rel: &RelPath, stat: &FileStat, standing: Standing) -> bool {
         let tree = self.shared.tree.write();
         let mut tree = tree.unwrap_or_else(PoisonError::into_inner);
         let parent = tree
             .find(rel.parent().as_bytes())
             .filter(|id| tree.is_dir(*id));
-        parent
-            .map(|dir| tree.put(dir, rel.file_name(), stat))
-            .is_some()
+        let Some(dir) = parent else { return false };
+        let id = tree.put(dir, rel.file_name(), stat);
+        tree.set_named(id, standing == Standing::Named);
+        true
     }
 
     /// Takes `rel`, and what is below it, out of the tree. `moved`: a rename was reported to have

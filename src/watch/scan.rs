@@ -22,6 +22,9 @@ use crate::watch::walk::{EntryKind, Standing, Walker, open_absolute, open_dir};
 pub struct Scan {
     /// Everything of interest that is not a directory.
     pub files: FileList,
+    /// Those of `files` that are ignored, ascending: they are there because a pattern without
+    /// wildcards names them.
+    pub ignored: Vec<RelPath>,
     /// Directories that could not be read, lines of ignore files that are no patterns.
     pub warnings: Vec<Warning>,
 }
@@ -56,7 +59,9 @@ pub fn scan(root: &Root, options: &ScanOptions) -> io::Result<Scan> {
     )?;
     let mut entries = Vec::with_capacity(top.n_files);
     let mut warnings = Vec::new();
-    flatten(top, root, &mut entries, &mut warnings);
+    let mut named = Vec::new();
+    flatten(top, root, &mut entries, &mut named, &mut warnings);
+    named.sort_unstable();
     let problems = ignored.take_problems();
     warnings.extend(
         problems
@@ -65,6 +70,7 @@ pub fn scan(root: &Root, options: &ScanOptions) -> io::Result<Scan> {
     );
     Ok(Scan {
         files: FileList::new(entries),
+        ignored: named,
         warnings,
     })
 }
@@ -73,6 +79,8 @@ pub fn scan(root: &Root, options: &ScanOptions) -> io::Result<Scan> {
 /// sub-directory, and so on.
 struct Visited {
     files: Vec<FileEntry>,
+    /// Those of `files` that are ignored.
+    ignored: Vec<RelPath>,
     /// How many of `files` come before it, and the sub-directory or why it could not be read.
     dirs: Vec<(usize, RelDir, io::Result<Visited>)>,
     n_files: usize,
@@ -95,13 +103,18 @@ fn visit(
         )
     });
     let mut files = Vec::with_capacity(order.len());
-    let mut found = Vec::new();
+    let (mut found, mut ignored) = (Vec::new(), Vec::new());
     for entry in order {
         let Some(path) = dir.join(listing.name(entry)) else {
             continue;
         };
         match entry.kind {
-            EntryKind::File(stat) => files.push(FileEntry { path, stat }),
+            EntryKind::File { stat, standing } => {
+                if standing == Standing::Named {
+                    ignored.push(path.clone());
+                }
+                files.push(FileEntry { path, stat });
+            }
             EntryKind::Dir { standing, .. } => found.push((files.len(), path, standing)),
         }
     }
@@ -125,6 +138,7 @@ fn visit(
     Ok(Visited {
         n_files: files.len() + below,
         files,
+        ignored,
         dirs,
     })
 }
@@ -133,15 +147,17 @@ fn flatten(
     visited: Visited,
     root: &Path,
     entries: &mut Vec<FileEntry>,
+    ignored: &mut Vec<RelPath>,
     warnings: &mut Vec<Warning>,
 ) {
+    ignored.extend(visited.ignored);
     let mut files = visited.files.into_iter();
     let mut taken = 0;
     for (at, dir, below) in visited.dirs {
         entries.extend(files.by_ref().take(at - taken));
         taken = at;
         match below {
-            Ok(below) => flatten(below, root, entries, warnings),
+            Ok(below) => flatten(below, root, entries, ignored, warnings),
             // Gone since it was listed.
             Err(error) if is_gone(&error) => {}
             Err(error) => warnings.push(unreadable(super::walk::absolute(root, &dir), &error)),

@@ -63,6 +63,9 @@ struct Dir {
 
 const NOT_A_DIR: u32 = u32::MAX;
 
+/// As `NOT_A_DIR`, of an entry that is ignored and only there because it was asked for by name.
+const NAMED_FILE: u32 = u32::MAX - 1;
+
 impl Tree {
     /// A tree with nothing but its root directory in it.
     #[must_use]
@@ -163,7 +166,22 @@ impl Tree {
     /// Whether an entry is a directory.
     #[must_use]
     pub fn is_dir(&self, id: NodeId) -> bool {
-        self.nodes[id.at()].dir != NOT_A_DIR
+        self.nodes[id.at()].dir < NAMED_FILE
+    }
+
+    /// Whether an entry that is not a directory is ignored, and only there because it was asked
+    /// for by name.
+    #[must_use]
+    pub fn is_named(&self, id: NodeId) -> bool {
+        self.nodes[id.at()].dir == NAMED_FILE
+    }
+
+    /// Notes [`Tree::is_named`] of an entry that is not a directory.
+    pub fn set_named(&mut self, id: NodeId, named: bool) {
+        let node = &mut self.nodes[id.at()];
+        if node.dir >= NAMED_FILE {
+            node.dir = if named { NAMED_FILE } else { NOT_A_DIR };
+        }
     }
 
     /// The path of an entry; `None` for the root.
@@ -247,6 +265,18 @@ impl Tree {
         let mut entries = Vec::new();
         self.collect(NodeId::ROOT, &RelDir::ROOT, wanted, &mut entries);
         FileList::new(entries)
+    }
+
+    /// The entries of which [`Tree::is_named`] holds, ascending.
+    #[must_use]
+    pub fn named_files(&self) -> Vec<RelPath> {
+        let mut found = Vec::new();
+        self.each_dir(NodeId::ROOT, &mut |dir| {
+            let named = self.children(dir).iter().filter(|&&id| self.is_named(id));
+            found.extend(named.filter_map(|&id| self.path(id)));
+        });
+        found.sort_unstable();
+        found
     }
 
     fn collect(
@@ -342,7 +372,7 @@ impl Tree {
         gone: &mut dyn FnMut(RelPath, FileStat),
     ) {
         let dir = self.nodes[id.at()].dir;
-        if dir != NOT_A_DIR {
+        if dir < NAMED_FILE {
             let children = std::mem::take(&mut self.dirs[dir as usize].children);
             self.child_slots -= children.capacity();
             let here = path.cloned().map_or(RelDir::ROOT, RelDir::from);
@@ -360,7 +390,7 @@ impl Tree {
         self.garbage += self.nodes[id.at()].name_len as usize;
         self.nodes[id.at()].name_len = 0;
         self.free_nodes.push(id.0);
-        if dir == NOT_A_DIR {
+        if dir >= NAMED_FILE {
             self.n_files -= 1;
         } else {
             self.free_dirs.push(dir);

@@ -23,9 +23,12 @@ use crate::watch::select::Select;
 pub(crate) enum Standing {
     /// Nothing ignores it.
     Plain,
-    /// It is ignored, but named by a pattern without wildcards or tracked by git; or it is a
-    /// directory on the way to such a path.
+    /// It is ignored, but tracked by git; or it is a directory on the way to such a path, or to
+    /// one that is named.
     Spared,
+    /// It is ignored, and modelled only because a pattern without wildcards names it. Never a
+    /// directory.
+    Named,
 }
 
 /// What decides which entries of a tree are modelled.
@@ -68,7 +71,10 @@ pub(crate) enum EntryKind {
         standing: Standing,
     },
     /// Anything else.
-    File(FileStat),
+    File {
+        stat: FileStat,
+        standing: Standing,
+    },
 }
 
 impl Listing {
@@ -219,8 +225,13 @@ impl Walker<'_> {
         if !ignored {
             return self.select.matches(rel).then_some(Standing::Plain);
         }
-        let spared = self.select.names(rel) || (tracked() && self.select.matches(rel));
-        spared.then_some(Standing::Spared)
+        if !self.select.matches(rel) {
+            return None;
+        }
+        if tracked() {
+            return Some(Standing::Spared);
+        }
+        self.select.names(rel).then_some(Standing::Named)
     }
 
     fn look(
@@ -251,7 +262,7 @@ impl Walker<'_> {
             None => stat_at(fd, os_name).ok()?,
         };
         // It may have become a directory since it was listed: an event will tell.
-        (stat.file_type() != FileType::Dir).then_some(EntryKind::File(stat))
+        (stat.file_type() != FileType::Dir).then_some(EntryKind::File { stat, standing })
     }
 }
 

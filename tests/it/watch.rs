@@ -221,6 +221,34 @@ fn a_literal_input_triggers_though_it_is_ignored() {
 }
 
 #[test]
+fn an_ignored_file_counts_only_for_the_task_that_names_it() {
+    let project = Project::with(
+        r#"
+        tasks.named = { run = "cat secret.env", inputs = ["secret.env"] }
+        tasks.wide  = { run = "cat *.env", inputs = ["*.env"] }
+        "#,
+    );
+    project
+        .git_init()
+        .write(".gitignore", "secret.env\n")
+        .write("secret.env", "A=1\n")
+        .write("plain.env", "B=1\n");
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    project.write("secret.env", "A=2\n");
+    watcher.expect_runs(&["named"]);
+    project.write("plain.env", "B=2\n");
+    watcher.expect_runs(&["wide"]);
+    project.write(".gitignore", "");
+    watcher.expect_runs(&["wide"]);
+    project.write("secret.env", "A=3\n");
+    watcher.expect_runs(&["named", "wide"]);
+    watcher.stop();
+    project.run_json(["wide"]).ok().assert_ran(&[]);
+    project.write(".gitignore", "secret.env\n").write("secret.env", "A=4\n");
+    project.run_json(["named", "wide"]).ok().assert_ran(&["named"]);
+}
+
+#[test]
 fn a_tasks_own_outputs_never_trigger_it() {
     let project = Project::with(
         r#"
