@@ -216,8 +216,8 @@ mod tests {
         let pids =
             |text: &str| -> Vec<i32> { parse_pids(text.as_bytes()).map(Pid::as_raw_pid).collect() };
         assert_eq!(pids("12 345 "), [12, 345]);
-        assert_eq!(pids(""), []);
-        assert_eq!(pids("0 -3 x"), []);
+        assert_eq!(pids(""), [0_i32; 0]);
+        assert_eq!(pids("0 -3 x"), [0_i32; 0]);
     }
 
     #[test]

@@ -25,11 +25,7 @@ pub(super) struct Progress {
     pub(super) lock: Option<DiskLock>,
     /// 1, and one more for each retry.
     pub(super) attempt: u32,
-    /// Looks that are under way.
-    looks: u32,
-    /// Whether looks overlapped, so that nobody knows which the engine took for the last.
-    overlapped: bool,
-    /// The version of the files at the last look, if that is known.
+    /// The version of the files that was last looked at.
     pub(super) seen: Option<u64>,
     /// The next run follows from one whose inputs moved.
     pub(super) again: bool,
@@ -44,23 +40,6 @@ impl Progress {
     pub(super) fn examined(&self) -> Arc<Examined> {
         let examined = self.examined.as_ref();
         Arc::clone(examined.expect("a task is examined before it starts"))
-    }
-
-    /// A look begins. The version of the files at the one before, if that is known.
-    pub(super) fn look(&mut self) -> Option<u64> {
-        self.overlapped |= self.looks > 0;
-        self.looks += 1;
-        if self.overlapped {
-            self.seen = None;
-        }
-        self.seen
-    }
-
-    /// A look at files of this version came to its end.
-    pub(super) fn looked(&mut self, version: u64) {
-        self.looks = self.looks.saturating_sub(1);
-        self.seen = (!self.overlapped).then_some(version);
-        self.overlapped &= self.looks > 0;
     }
 
     /// A change that the task did not make itself: what it did before says nothing any more.

@@ -19,7 +19,7 @@ use crate::digest::Digest;
 use crate::exec::Cancel;
 use crate::outcome::Outcome;
 use crate::plan::{Plan, Selection};
-use crate::state::{Demand, Finished, Start, StateError, group_product};
+use crate::state::{Demand, Finished, Restored, Start, StateError, group_product};
 use crate::task_id::{TaskId, TaskMap, TaskName};
 use crate::watchfile::TaskKind;
 
@@ -74,6 +74,7 @@ pub(super) enum News {
     /// Another process runs the same task.
     Waits,
     Prepared(Result<Prepared, StateError>),
+    Restored(Restored, Vec<OutputLine>),
     Output(Vec<OutputLine>),
     Executed(Executed),
     Finished(Duration, Result<Finished, StateError>),
@@ -313,11 +314,7 @@ impl Driver {
             }
             return;
         }
-        let seen = self.progress[id].look();
-        let assignment = Assignment {
-            seen,
-            ..self.assignment(id, deps)
-        };
+        let assignment = self.assignment(id, deps);
         let epoch = self.epoch;
         self.checks += 1;
         self.launch(id, move |ports| {
@@ -372,6 +369,23 @@ impl Driver {
                 serial,
                 news: step(&ports),
             })
+        });
+    }
+
+    /// Runs `step` on the pool for commands and sends what it gives. Only for a running task: its
+    /// slot stands for a thread that is free.
+    pub(super) fn launch_job(
+        &mut self,
+        id: TaskId,
+        step: impl FnOnce(&Ports) -> News + std::marker::Send + 'static,
+    ) {
+        let serial = self.next_serial(id);
+        let (ports, send) = (Arc::clone(&self.ports), Arc::clone(&self.send));
+        self.pool.spawn(move || {
+            send(Report {
+                serial,
+                news: step(&ports),
+            });
         });
     }
 

@@ -26,8 +26,13 @@ impl Driver {
             }
             News::Examined { .. } => {}
             News::Prepared(Ok(Prepared::Restored(restored, lines))) => {
-                self.restored(id, &restored, lines);
+                // Dependents look at what was restored: it has to be seen first.
+                self.launch_job(id, move |ports| {
+                    ports.files.settle();
+                    News::Restored(restored, lines)
+                });
             }
+            News::Restored(restored, lines) => self.restored(id, &restored, lines),
             News::Prepared(Ok(Prepared::Fresh(examined))) => self.overtaken(id, examined),
             News::Prepared(Ok(Prepared::Run(errand))) => self.run(id, errand),
             News::Waits => {
@@ -45,7 +50,7 @@ impl Driver {
 
     pub(super) fn examined(&mut self, ticket: Ticket, look: Look) {
         let id = ticket.task;
-        self.progress[id].looked(look.version);
+        self.progress[id].seen = Some(look.version);
         let examined = match look.result {
             Ok(examined) => examined,
             Err(error) => {

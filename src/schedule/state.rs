@@ -101,8 +101,10 @@ pub struct Schedule {
     /// still to end.
     blockers: TaskMap<usize>,
     restarts: TaskMap<u32>,
-    /// The generation of each task's last check.
+    /// The generation of each task's last check, and whether its answer is still to come: a task
+    /// is never checked twice at a time.
     generations: TaskMap<u64>,
+    in_flight: TaskMap<bool>,
     /// Unblocked tasks that wait to be checked.
     to_check: BTreeSet<TaskId>,
     /// Ready tasks, most urgent first, then in watchfile order.
@@ -133,6 +135,7 @@ impl Schedule {
             blockers: TaskMap::from_fn(len, |id| graph.nodes()[id].deps.len()),
             restarts: TaskMap::from_fn(len, |_| 0),
             generations: TaskMap::from_fn(len, |_| 0),
+            in_flight: TaskMap::from_fn(len, |_| false),
             to_check: BTreeSet::new(),
             ready: BTreeSet::new(),
             running: BTreeSet::new(),
@@ -195,6 +198,7 @@ impl Schedule {
             _ => TaskState::Checking,
         };
         self.set(id, next);
+        self.in_flight[id] = true;
         self.generations[id] += 1;
         Some(Ticket {
             task: id,
@@ -209,6 +213,7 @@ impl Schedule {
         if ticket.generation != self.generations[id] {
             return false;
         }
+        self.in_flight[id] = false;
         match (self.states[id], found) {
             (TaskState::Checking, Checked::Ends(outcome)) => self.end(id, outcome),
             (TaskState::Checking, Checked::Stale | Checked::Unmoved) => {
@@ -218,7 +223,11 @@ impl Schedule {
             (TaskState::Running(Busy::Rechecking), Checked::Ends(_) | Checked::Unmoved) => {
                 self.set(id, TaskState::Running(Busy::Undisturbed));
             }
-            (_, _) => return false,
+            (_, _) => {
+                // It was overtaken; what overtook it asks again.
+                self.queue_check(id);
+                return false;
+            }
         }
         true
     }
@@ -523,7 +532,7 @@ impl Schedule {
             self.states[id],
             TaskState::Waiting | TaskState::Running(Busy::Suspect)
         );
-        if wants && self.blockers[id] == 0 {
+        if wants && self.blockers[id] == 0 && !self.in_flight[id] {
             self.to_check.insert(id);
         }
     }

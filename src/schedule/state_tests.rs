@@ -326,11 +326,13 @@ fn a_held_task_is_not_checked_until_it_is_released() {
 }
 
 #[test]
-fn an_answer_that_was_overtaken_does_not_count() {
+fn an_answer_that_was_overtaken_does_not_count_and_the_check_is_made_again() {
     let mut schedule = schedule(&[&[]], 1);
     open_all(&mut schedule);
     let first = schedule.next_check().unwrap();
     schedule.open(&[id(0)]);
+    assert_eq!(schedule.next_check(), None, "one check at a time");
+    assert!(!schedule.checked(first, Checked::Ends(Outcome::Fresh)));
     let second = schedule.next_check().unwrap();
     assert!(!schedule.checked(first, Checked::Ends(Outcome::Fresh)));
     assert!(schedule.checked(second, Checked::Stale));

@@ -215,7 +215,7 @@ pub(super) fn prepare(
         on_wait();
     });
     if waited {
-        ports.files.expect_writes();
+        ports.files.settle();
         examined = examine(ports, assignment).result?;
         if *examined.verdict() == Verdict::Fresh {
             return Ok(Prepared::Fresh(examined));
@@ -225,7 +225,6 @@ pub(super) fn prepare(
     let tools = assignment.probes.of(ports, assignment);
     let subject = assignment.subject(ports, &nothing, &tools, None);
     if let Some(restored) = ports.engine.restore(&examined, &subject)? {
-        ports.files.expect_writes();
         let lines = replay(ports, &restored);
         return Ok(Prepared::Restored(restored, lines));
     }
@@ -296,7 +295,7 @@ pub(super) fn execute(
     if let Some(rest) = splitter.take_rest() {
         lines(vec![OutputLine::new(&rest)]);
     }
-    ports.files.expect_writes();
+    ports.files.settle();
     Executed {
         ended,
         took: started.elapsed(),

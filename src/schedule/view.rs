@@ -20,14 +20,15 @@ pub struct Files {
 
 /// Knows the files of a root: by walking, or by watching.
 pub trait FileView: Send + Sync {
-    /// The files as they are now: everything written before this call is seen. Holds at least
-    /// what `wanted` matches. Blocks.
+    /// The files as they were when [`Self::settle`] last returned, or later. Holds at least what
+    /// `wanted` matches.
     fn now(&self, wanted: &PatternSet) -> Arc<Files>;
 
     /// The paths that became different after `version`, in any order; perhaps more. `None` when
     /// that is not known.
     fn changed_since(&self, version: u64) -> Option<Vec<RelPath>>;
 
-    /// Something was written: what was seen before may be out of date.
-    fn expect_writes(&self);
+    /// Waits until everything that was written before this call is seen. Blocks; not to be called
+    /// on a thread of rayon's global pool, which the watch needs to look.
+    fn settle(&self);
 }

@@ -81,7 +81,7 @@ impl FileView for ScanFiles {
         None
     }
 
-    fn expect_writes(&self) {
+    fn settle(&self) {
         self.dirty.store(true, Ordering::Release);
     }
 }

@@ -1,7 +1,6 @@
 //! Which files there are, for a session that watches: [`LiveFiles`].
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,8 +22,6 @@ const JOURNAL_MAX: usize = 10_000;
 /// The model of the watch as the engine reads it.
 pub(super) struct LiveFiles {
     pub(super) handle: WatchHandle,
-    /// Whether something was written since the model was last known to be in step.
-    dirty: AtomicBool,
     // Guards the snapshot and its journal. Leaf lock, held to clone the `Arc`, to copy the paths
     // of some versions, or to apply one change set.
     model: Mutex<Model>,
@@ -43,7 +40,6 @@ impl LiveFiles {
     pub(super) fn new(handle: WatchHandle) -> Self {
         let live = Self {
             handle,
-            dirty: AtomicBool::new(false),
             model: Mutex::default(),
         };
         live.refresh();
@@ -104,10 +100,6 @@ impl LiveFiles {
 
 impl FileView for LiveFiles {
     fn now(&self, _wanted: &PatternSet) -> Arc<Files> {
-        if self.dirty.swap(false, Ordering::AcqRel) {
-            // A watch that cannot say in time that it is in step will say so with a change set.
-            drop(self.handle.sync(SYNC_MAX));
-        }
         Arc::clone(&self.model().files)
     }
 
@@ -126,7 +118,8 @@ impl FileView for LiveFiles {
         )
     }
 
-    fn expect_writes(&self) {
-        self.dirty.store(true, Ordering::Release);
+    fn settle(&self) {
+        // A watch that cannot say in time that it is in step will say so with a change set.
+        drop(self.handle.sync(SYNC_MAX));
     }
 }
