@@ -244,8 +244,13 @@ fn an_ignored_file_counts_only_for_the_task_that_names_it() {
     watcher.expect_runs(&["named", "wide"]);
     watcher.stop();
     project.run_json(["wide"]).ok().assert_ran(&[]);
-    project.write(".gitignore", "secret.env\n").write("secret.env", "A=4\n");
-    project.run_json(["named", "wide"]).ok().assert_ran(&["named"]);
+    project
+        .write(".gitignore", "secret.env\n")
+        .write("secret.env", "A=4\n");
+    project
+        .run_json(["named", "wide"])
+        .ok()
+        .assert_ran(&["named"]);
 }
 
 #[test]
@@ -371,9 +376,7 @@ fn twenty_saves_while_a_task_runs_end_with_the_last_content() {
     }
     // More passes than there can be starts.
     (0..30).for_each(|_| go.open());
-    watcher.wait("a run that used the last content", |event| {
-        event["event"] == "idle" && project.read("out") == "20\n"
-    });
+    watcher.wait_rest("the last content", || project.read("out") == "20\n");
     assert_eq!(commands_in(project.root()), NOBODY);
     watcher.stop();
     assert_eq!(commands_in(project.root()), NOBODY);

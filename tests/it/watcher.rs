@@ -107,6 +107,20 @@ impl Watcher {
         self.wait("idle", |event| event["event"] == "idle");
     }
 
+    /// Waits for an `idle` after which nothing more was said, and at which `holds`.
+    #[track_caller]
+    pub(crate) fn wait_rest(&mut self, what: &str, holds: impl Fn() -> bool) {
+        loop {
+            self.wait(what, |event| event["event"] == "idle");
+            while let Ok(line) = self.lines.try_recv() {
+                self.take(&line);
+            }
+            if self.at == self.seen.len() && holds() {
+                return;
+            }
+        }
+    }
+
     /// Waits until `task` is started.
     #[track_caller]
     pub(crate) fn wait_started(&mut self, task: &str) {
