@@ -17,6 +17,25 @@ pub struct FileEntry {
     pub stat: FileStat,
 }
 
+/// What is known of some files: a list of them, or who can make one when it is needed.
+pub trait Listing: Send + Sync {
+    /// All of them.
+    fn list(&self) -> &FileList;
+
+    /// What is known of one, without a list of all where that can be had.
+    fn stat(&self, path: &RelPath) -> Option<FileStat>;
+}
+
+impl Listing for FileList {
+    fn list(&self) -> &FileList {
+        self
+    }
+
+    fn stat(&self, path: &RelPath) -> Option<FileStat> {
+        self.get(path).copied()
+    }
+}
+
 /// The files below a root, ordered by path, no path twice. Directories are not in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileList {

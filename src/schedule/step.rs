@@ -92,7 +92,7 @@ impl Assignment {
     ) -> Subject<'a> {
         Subject {
             task: self.task(),
-            files: &files.list,
+            files: &*files.listing,
             ignored: &files.ignored,
             produced: self.plan.triggers().outputs(),
             deps: &self.deps,
@@ -117,7 +117,7 @@ impl Assignment {
 
     fn files_now(&self, ports: &Ports) -> Arc<Files> {
         match &self.task().inputs {
-            Inputs::Patterns(set) if set.is_empty() => Arc::default(),
+            Inputs::Patterns(set) if set.is_empty() => Arc::new(Files::none()),
             _ => ports.files.now(&self.wanted()),
         }
     }
@@ -221,7 +221,7 @@ pub(super) fn prepare(
             return Ok(Prepared::Fresh(examined));
         }
     }
-    let nothing = Files::default();
+    let nothing = Files::none();
     let tools = assignment.probes.of(ports, assignment);
     let subject = assignment.subject(ports, &nothing, &tools, None);
     if let Some(restored) = ports.engine.restore(&examined, &subject)? {

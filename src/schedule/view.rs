@@ -2,20 +2,30 @@
 
 use std::sync::Arc;
 
-use crate::files::FileList;
+use crate::files::{FileList, Listing};
 use crate::path::RelPath;
 use crate::pattern::PatternSet;
 
 /// The files of a root at one moment.
-#[derive(Clone, Debug, Default)]
 pub struct Files {
     /// Everything that some task may take as input.
-    pub list: FileList,
-    /// Those of `list` that are ignored, ascending: they are there because a pattern without
+    pub listing: Box<dyn Listing>,
+    /// Those of `listing` that are ignored, ascending: they are there because a pattern without
     /// wildcards names them.
     pub ignored: Vec<RelPath>,
     /// Counts the changes that went into it, where the view follows changes.
     pub version: u64,
+}
+
+impl Files {
+    /// No files at all.
+    pub fn none() -> Self {
+        Self {
+            listing: Box::new(FileList::default()),
+            ignored: Vec::new(),
+            version: 0,
+        }
+    }
 }
 
 /// Knows the files of a root: by walking, or by watching.

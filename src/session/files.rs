@@ -32,7 +32,7 @@ impl ScanFiles {
             warnings,
         } = watch::scan(root, &options)?;
         let first = Arc::new(Files {
-            list: files,
+            listing: Box::new(files),
             ignored,
             version: 0,
         });
@@ -62,14 +62,14 @@ impl FileView for ScanFiles {
         // What cannot be read was warned of at the first look. A root that is gone has no files.
         let scan = watch::scan(&self.root, &options);
         scan.map_or_else(
-            |_| Arc::default(),
+            |_| Arc::new(Files::none()),
             |Scan {
                  files,
                  ignored,
                  warnings: _,
              }| {
                 Arc::new(Files {
-                    list: files,
+                    listing: Box::new(files),
                     ignored,
                     version: 0,
                 })

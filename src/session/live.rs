@@ -1,11 +1,15 @@
 //! Which files there are, for a session that watches: [`LiveFiles`].
+//!
+//! The watch's model is the only copy. A list is made from it for as long as a task with unknown
+//! history is compared; a task that the engine remembers asks for single files.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::change::{ChangeSet, FileType};
 use crate::disk::FileStat;
+use crate::files::{FileList, Listing};
 use crate::path::RelPath;
 use crate::pattern::PatternSet;
 use crate::schedule::{FileView, Files};
@@ -21,105 +25,127 @@ const JOURNAL_MAX: usize = 10_000;
 
 /// The model of the watch as the engine reads it.
 pub(super) struct LiveFiles {
-    pub(super) handle: WatchHandle,
-    // Guards the snapshot and its journal. Leaf lock, held to clone the `Arc`, to copy the paths
-    // of some versions, or to apply one change set.
-    model: Mutex<Model>,
+    pub(super) handle: Arc<WatchHandle>,
+    // Guards the journal. Leaf lock, held to copy the paths of some versions or to note those of
+    // one change set.
+    journal: Mutex<Journal>,
 }
 
+/// What changed when.
 #[derive(Default)]
-struct Model {
-    files: Arc<Files>,
+struct Journal {
+    /// Counts change sets.
+    version: u64,
     /// Versions with the path that changed, ascending.
-    journal: VecDeque<(u64, RelPath)>,
+    changes: VecDeque<(u64, RelPath)>,
     /// Changes up to this version are forgotten.
     forgotten: u64,
+    /// The ignored files that the model holds because they are named, ascending.
+    ignored: Vec<RelPath>,
 }
 
 impl LiveFiles {
     pub(super) fn new(handle: WatchHandle) -> Self {
         let live = Self {
-            handle,
-            model: Mutex::default(),
+            handle: Arc::new(handle),
+            journal: Mutex::default(),
         };
-        live.refresh();
+        live.forget();
         live
     }
 
-    /// Takes over what the watch knows now.
-    pub(super) fn refresh(&self) {
-        let (list, ignored) = (self.handle.all_files(), self.handle.ignored_files());
-        let mut model = self.model();
-        let version = model.files.version + 1;
-        model.files = Arc::new(Files {
-            list,
-            ignored,
-            version,
-        });
-        model.journal.clear();
-        model.forgotten = version;
+    /// What is selected is another now: nothing is known of what changed before.
+    pub(super) fn forget(&self) {
+        let ignored = self.handle.ignored_files();
+        let mut journal = self.journal();
+        journal.version += 1;
+        journal.changes.clear();
+        journal.forgotten = journal.version;
+        journal.ignored = ignored;
     }
 
-    /// Brings the snapshot up to `set`. Called on the watch's thread, before anyone else hears
-    /// of the set.
-    pub(super) fn apply(&self, set: &ChangeSet) {
-        let is_file = |stat: &FileStat| stat.file_type() != FileType::Dir;
+    /// Notes what `set` changed. Called on the watch's thread, before anyone else hears of the
+    /// set.
+    pub(super) fn note(&self, set: &ChangeSet) {
         let changes = set.changes.iter();
-        let news: Vec<_> = changes
+        let paths: Vec<(&RelPath, bool)> = changes
             .filter(|change| change.file_type != FileType::Dir)
             .flat_map(|change| change.paths())
-            .map(|path| {
-                let stat = self.handle.stat(path).filter(is_file);
-                (path, stat, self.handle.is_ignored(path))
-            })
+            .map(|path| (path, self.handle.is_ignored(path)))
             .collect();
-        let mut model = self.model();
-        let model = &mut *model;
-        let files = Arc::make_mut(&mut model.files);
-        files.version += 1;
-        for (path, stat, is_ignored) in news {
-            files.list.set(path, stat);
-            match (files.ignored.binary_search(path), is_ignored) {
-                (Err(at), true) => files.ignored.insert(at, path.clone()),
-                (Ok(at), false) => drop(files.ignored.remove(at)),
+        let mut journal = self.journal();
+        journal.version += 1;
+        let version = journal.version;
+        for (path, is_ignored) in paths {
+            match (journal.ignored.binary_search(path), is_ignored) {
+                (Err(at), true) => journal.ignored.insert(at, path.clone()),
+                (Ok(at), false) => drop(journal.ignored.remove(at)),
                 (Ok(_), true) | (Err(_), false) => {}
             }
-            model.journal.push_back((files.version, path.clone()));
+            journal.changes.push_back((version, path.clone()));
         }
-        while model.journal.len() > JOURNAL_MAX {
-            if let Some((version, _)) = model.journal.pop_front() {
-                model.forgotten = version;
+        while journal.changes.len() > JOURNAL_MAX {
+            if let Some((version, _)) = journal.changes.pop_front() {
+                journal.forgotten = version;
             }
         }
     }
 
-    fn model(&self) -> MutexGuard<'_, Model> {
-        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl FileView for LiveFiles {
-    fn now(&self, _wanted: &PatternSet) -> Arc<Files> {
-        Arc::clone(&self.model().files)
+    fn now(&self, wanted: &PatternSet) -> Arc<Files> {
+        let journal = self.journal();
+        Arc::new(Files {
+            ignored: journal.ignored.clone(),
+            version: journal.version,
+            listing: Box::new(LiveListing {
+                handle: Arc::clone(&self.handle),
+                wanted: wanted.clone(),
+                list: OnceLock::new(),
+            }),
+        })
     }
 
     fn changed_since(&self, version: u64) -> Option<Vec<RelPath>> {
-        let model = self.model();
-        if version < model.forgotten {
+        let journal = self.journal();
+        if version < journal.forgotten {
             return None;
         }
-        let journal = &model.journal;
-        let after = journal.partition_point(|(changed, _)| *changed <= version);
-        Some(
-            journal
-                .range(after..)
-                .map(|(_, path)| path.clone())
-                .collect(),
-        )
+        let changes = &journal.changes;
+        let after = changes.partition_point(|(changed, _)| *changed <= version);
+        let paths = changes.range(after..).map(|(_, path)| path.clone());
+        Some(paths.collect())
     }
 
     fn settle(&self) {
         // A watch that cannot say in time that it is in step will say so with a change set.
         drop(self.handle.sync(SYNC_MAX));
+    }
+}
+
+/// What the watch knows of the files that one task may take.
+///
+/// It may know of a later moment than that at which this was made: what changed since then is in
+/// a later version, so that the task is looked at again.
+struct LiveListing {
+    handle: Arc<WatchHandle>,
+    wanted: PatternSet,
+    list: OnceLock<FileList>,
+}
+
+impl Listing for LiveListing {
+    fn list(&self) -> &FileList {
+        self.list.get_or_init(|| self.handle.files(&self.wanted))
+    }
+
+    fn stat(&self, path: &RelPath) -> Option<FileStat> {
+        match self.list.get() {
+            Some(list) => list.stat(path),
+            None => self.handle.stat(path),
+        }
     }
 }

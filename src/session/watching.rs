@@ -170,7 +170,7 @@ impl Session {
         if let Err(error) = live.handle.update(update) {
             tell(RunEvent::Warning(broken(error.to_string(), error.advice())));
         }
-        live.refresh();
+        live.forget();
         driver.replan(Arc::clone(&self.plan), &self.selection);
     }
 
@@ -179,7 +179,7 @@ impl Session {
         let (weak, tx) = (Arc::downgrade(live), self.inbox.sender());
         live.handle.on(Filter::everything(), move |set| {
             if let Some(live) = weak.upgrade() {
-                live.apply(set);
+                live.note(set);
             }
             Ok(tx.send(Input::Changed(Arc::clone(set)))?)
         });

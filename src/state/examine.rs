@@ -279,7 +279,8 @@ impl Engine<'_> {
             .iter()
             .filter_map(|path| Some((path, subject.input(path)?)))
             .collect();
-        let read = self.read_inputs(&subject.task.name, present.into_iter())?;
+        let present = present.iter().map(|(path, stat)| (*path, stat));
+        let read = self.read_inputs(&subject.task.name, present)?;
         let mut read = read.into_iter().peekable();
         for path in &asked {
             tree.set(path, read.next_if(|leaf| leaf.file.path == *path));

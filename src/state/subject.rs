@@ -7,20 +7,20 @@ use std::ffi::OsString;
 use crate::change::FileType;
 use crate::digest::Digest;
 use crate::disk::FileStat;
-use crate::files::{FileEntry, FileList};
+use crate::files::{FileEntry, FileList, Listing};
 use crate::path::RelPath;
 use crate::pattern::PatternIndex;
 use crate::task_id::TaskName;
 use crate::watchfile::task::{Inputs, Task};
 
 /// A task and the facts its result depends on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Subject<'a> {
     /// The task: a command or a service. A group has no result of its own, see
     /// [`group_product`](super::group_product).
     pub task: &'a Task,
     /// Every file below the root that may be an input, as it is now.
-    pub files: &'a FileList,
+    pub files: &'a dyn Listing,
     /// Those of `files` that are ignored, ascending: they count only where a pattern without
     /// wildcards names them.
     pub ignored: &'a [RelPath],
@@ -73,7 +73,7 @@ impl<'a> Subject<'a> {
     /// outputs never do; sockets, fifos and devices have no content and do not either.
     #[must_use]
     pub fn inputs(&self) -> Vec<&'a FileEntry> {
-        let files: &'a FileList = self.files;
+        let files: &'a FileList = self.files.list();
         match &self.task.inputs {
             Inputs::Everything => files
                 .entries()
@@ -92,11 +92,11 @@ impl<'a> Subject<'a> {
     }
 
     /// What is known of `path` if it is one of the inputs.
-    pub(super) fn input(&self, path: &RelPath) -> Option<&'a FileStat> {
-        let stat = self.files.get(path)?;
+    pub(super) fn input(&self, path: &RelPath) -> Option<FileStat> {
+        let stat = self.files.stat(path)?;
         let entry = FileEntry {
             path: path.clone(),
-            stat: *stat,
+            stat,
         };
         let is_wanted = match &self.task.inputs {
             Inputs::Everything => self.is_in_everything(path),

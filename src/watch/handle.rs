@@ -11,7 +11,7 @@ use crate::change::{ChangeSet, FileType};
 use crate::disk::FileStat;
 use crate::files::FileList;
 use crate::path::RelPath;
-use crate::pattern::PatternSet;
+use crate::pattern::{Pattern, PatternSet};
 use crate::watch::error::{ProcessingError, Warning, WatchError};
 use crate::watch::explain::{AuditReport, Explanation};
 use crate::watch::handler::{Filter, HandlerId, HandlerResult};
@@ -201,15 +201,13 @@ impl WatchHandle {
     pub fn files(&self, patterns: &PatternSet) -> FileList {
         let tree = self.shared().tree.read();
         let tree = tree.unwrap_or_else(PoisonError::into_inner);
-        tree.files(&|path| patterns.matches(path))
+        tree.files(patterns)
     }
 
     /// As [`WatchHandle::files`], everything the model holds.
     #[must_use]
     pub fn all_files(&self) -> FileList {
-        let tree = self.shared().tree.read();
-        tree.unwrap_or_else(PoisonError::into_inner)
-            .files(&|_| true)
+        self.files(&PatternSet::new(vec![Pattern::everything()]))
     }
 
     /// What the model knows of one path; `None` for a directory and for what it does not hold.

@@ -4,11 +4,13 @@
 //! of the disk or of events; the processor keeps it in step. See `docs/design/watch.md`.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use crate::change::FileType;
 use crate::disk::FileStat;
 use crate::files::{FileEntry, FileList};
 use crate::path::{RelDir, RelPath};
+use crate::pattern::{Pattern, PatternSet};
 
 /// An entry of a [`Tree`]. Valid until that entry is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -259,11 +261,22 @@ impl Tree {
         }
     }
 
-    /// Every entry that is not a directory and that `wanted` accepts, ordered by path.
+    /// Every entry that is not a directory and that `wanted` holds, ordered by path. Looks only
+    /// below the patterns' literal directories.
     #[must_use]
-    pub fn files(&self, wanted: &dyn Fn(&RelPath) -> bool) -> FileList {
+    pub fn files(&self, wanted: &PatternSet) -> FileList {
+        let dirs: BTreeSet<&RelDir> = wanted.includes().map(Pattern::prefix).collect();
+        let is_outer = |dir: &&&RelDir| {
+            let mut above = std::iter::successors(dir.parent(), RelDir::parent);
+            above.all(|above| !dirs.contains(&above))
+        };
         let mut entries = Vec::new();
-        self.collect(NodeId::ROOT, &RelDir::ROOT, wanted, &mut entries);
+        for dir in dirs.iter().filter(is_outer) {
+            let id = self.find(dir.as_bytes()).filter(|id| self.is_dir(*id));
+            if let Some(id) = id {
+                self.collect(id, dir, wanted, &mut entries);
+            }
+        }
         FileList::new(entries)
     }
 
@@ -279,13 +292,7 @@ impl Tree {
         found
     }
 
-    fn collect(
-        &self,
-        id: NodeId,
-        dir: &RelDir,
-        wanted: &dyn Fn(&RelPath) -> bool,
-        out: &mut Vec<FileEntry>,
-    ) {
+    fn collect(&self, id: NodeId, dir: &RelDir, wanted: &PatternSet, out: &mut Vec<FileEntry>) {
         let mut children = self.children(id).to_vec();
         children.sort_by(|&a, &b| {
             path_order(
@@ -298,8 +305,11 @@ impl Tree {
                 continue;
             };
             if self.is_dir(child) {
-                self.collect(child, &RelDir::from(path), wanted, out);
-            } else if wanted(&path) {
+                let below = RelDir::from(path);
+                if wanted.may_match_below(&below) {
+                    self.collect(child, &below, wanted, out);
+                }
+            } else if wanted.matches(&path) {
                 out.push(FileEntry {
                     path,
                     stat: self.stat(child),
@@ -469,7 +479,7 @@ mod tests {
     }
 
     fn paths(tree: &Tree) -> Vec<String> {
-        let files = tree.files(&|_| true);
+        let files = tree.files(&PatternSet::new(vec![Pattern::everything()]));
         files.entries().iter().map(|e| e.path.to_string()).collect()
     }
 
