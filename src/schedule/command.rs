@@ -50,7 +50,7 @@ pub(super) fn commands(
     let words: Vec<Vec<OsString>> = match invocation {
         Invocation::Line(line) if line.contains(FILES) => {
             let quoted: Vec<Vec<u8>> = files.iter().map(|file| quote(file)).collect();
-            let line_of = |files: &[Vec<u8>]| shell_words(task, &fill_line(line, files));
+            let line_of = |files: &[Vec<u8>]| shell_words(task, fill_line(line, files));
             chunks(&quoted, LINE_BYTES_MAX).map(line_of).collect()
         }
         Invocation::Line(line) => vec![line_words(task, line)],

@@ -1,11 +1,15 @@
 //! Which task runs next: a pure state machine and the driver that carries its decisions out.
 
+mod bring;
 mod command;
 pub mod event;
 mod inspect;
+mod order;
 mod progress;
 mod replan;
 mod run;
+mod services;
+mod serving;
 mod settle;
 pub mod state;
 mod step;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use watchrun::outcome::Outcome;
-use watchrun::schedule::{Counts, RunEvent, ServiceState, TaskFinished, Warning};
+use watchrun::schedule::{ChangeRecord, Counts, RunEvent, ServiceState, TaskFinished, Warning};
 use watchrun::task_id::TaskName;
 
 use super::Reporter;
@@ -66,20 +66,7 @@ impl<E: Write, O: Write> Plain<E, O> {
                     format!("watching {files} files in {dirs} directories{polled}"),
                 )
             }
-            RunEvent::ChangeSet(set) => {
-                let first = set
-                    .changes
-                    .first()
-                    .map(|c| format!("{} {}", c.path, c.kind));
-                let more = match set.changes.len() {
-                    0 | 1 => String::new(),
-                    n => format!(" and {} more", n - 1),
-                };
-                self.say(
-                    Detail::Verbose,
-                    format!("change: {}{more}", first.unwrap_or_default()),
-                )
-            }
+            RunEvent::ChangeSet(set) => self.change_set(set),
             RunEvent::TaskStarted {
                 task,
                 attempt,
@@ -126,6 +113,21 @@ impl<E: Write, O: Write> Plain<E, O> {
         }
     }
 
+    fn change_set(&mut self, set: &ChangeRecord) -> io::Result<()> {
+        let first = set
+            .changes
+            .first()
+            .map(|c| format!("{} {}", c.path, c.kind));
+        let more = match set.changes.len() {
+            0 | 1 => String::new(),
+            n => format!(" and {} more", n - 1),
+        };
+        self.say(
+            Detail::Verbose,
+            format!("change: {}{more}", first.unwrap_or_default()),
+        )
+    }
+
     fn finished(&mut self, finished: &TaskFinished) -> io::Result<()> {
         let TaskFinished {
             task,
@@ -165,6 +167,7 @@ impl<E: Write, O: Write> Plain<E, O> {
         state: ServiceState,
         pid: Option<u32>,
     ) -> io::Result<()> {
+        self.output.is_service(service);
         let (word, detail) = match state {
             ServiceState::Starting => ("starting", Detail::Verbose),
             ServiceState::Ready => ("ready", Detail::Normal),
