@@ -14,6 +14,7 @@ mod settle;
 pub mod state;
 mod step;
 mod tell;
+mod tokens;
 mod view;
 mod wave;
 
@@ -24,4 +25,5 @@ pub use inspect::inspect;
 pub use run::{Driver, DriverOptions, Mode, Report, Send, StartError, StopAll};
 pub use state::Limits;
 pub use step::{Ports, Said};
+pub use tokens::JobTokens;
 pub use view::{FileView, Files};

@@ -276,7 +276,10 @@ impl Schedule {
                 self.restarts[id] += 1;
                 self.reconsider(id);
             }
-            Busy::Suspect | Busy::Rechecking | Busy::Queued => self.reconsider(id),
+            Busy::Suspect | Busy::Rechecking | Busy::Queued => {
+                self.restarts[id] = 0;
+                self.reconsider(id);
+            }
             Busy::Undisturbed if again && self.graph.nodes()[id].on_busy != OnBusy::Ignore => {
                 self.reconsider(id);
             }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::command;
 use super::event::OutputLine;
+use super::tokens::JobTokens;
 use super::view::{FileView, Files};
 use crate::digest::Digest;
 use crate::disk::DiskLock;
@@ -44,8 +45,8 @@ pub struct Ports {
     pub files: Arc<dyn FileView>,
     /// The variables that commands inherit.
     pub environment: Vec<(OsString, OsString)>,
-    /// Variables for every command beside its own: the jobserver's.
-    pub extra_env: Vec<(OsString, OsString)>,
+    /// What commands share their jobs by.
+    pub tokens: JobTokens,
     /// Where output that is too long for memory goes.
     pub spill_dir: PathBuf,
     /// What has been warned of.
@@ -267,7 +268,10 @@ fn locked(
         Vec::new()
     };
     ports.engine.begin(&mut examined, start);
-    let commands = command::commands(task, &ports.root, &files, &ports.extra_env);
+    let mut commands = command::commands(task, &ports.root, &files);
+    ports
+        .tokens
+        .share(&*ports.executor, &ports.root, &mut commands);
     Ok(Prepared::Run(Errand {
         examined,
         commands,
@@ -307,8 +311,15 @@ pub(super) fn execute(
     cancel: &Cancel,
     lines: &mut dyn FnMut(Vec<OutputLine>),
 ) -> Executed {
-    let started = Instant::now();
     let mut log = Spool::new(&ports.spill_dir, LOG_MEMORY_BYTES_MAX);
+    let _token = match ports.tokens.acquire(cancel) {
+        Ok(token) => token,
+        Err(ended) => {
+            let took = Duration::ZERO;
+            return Executed { ended, took, log };
+        }
+    };
+    let started = Instant::now();
     let mut splitter = LineSplitter::new();
     let mut ended = Ended::Exited(crate::outcome::ExitStatus::Code(0));
     for command in commands {

@@ -107,6 +107,10 @@ impl Driver {
     pub(super) fn end(&mut self, mut wave: Wave) {
         self.report_unneeded(&mut wave);
         self.ports.engine.save();
+        if let Some(trouble) = self.ports.tokens.take_trouble() {
+            let hint = "commands do not share their jobs; `jobserver = \"off\"` in `[settings]` accepts that";
+            self.warn("jobserver", trouble, Some(hint.to_owned()));
+        }
         for warning in self.ports.engine.take_warnings() {
             self.warn(
                 warning.kind(),

@@ -77,6 +77,7 @@ const CLOCKS: &[&str] = &[
     "schedule/run",
     "schedule/services",
     "schedule/serving",
+    "schedule/settle",
     "schedule/step",
     "schedule/wave",
     "session",
