@@ -73,7 +73,7 @@ impl Cancel {
     }
 
     /// Waits for `time`, or less if it is set. Whether it is.
-    pub(super) fn wait(&self, time: Duration) -> bool {
+    pub fn wait(&self, time: Duration) -> bool {
         let Ok(waker) = Waker::new().map(Arc::new) else {
             return self.is_cancelled();
         };

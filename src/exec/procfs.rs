@@ -213,11 +213,12 @@ mod tests {
 
     #[test]
     fn lists_of_pids_are_read() {
+        const NONE: [i32; 0] = [];
         let pids =
             |text: &str| -> Vec<i32> { parse_pids(text.as_bytes()).map(Pid::as_raw_pid).collect() };
         assert_eq!(pids("12 345 "), [12, 345]);
-        assert_eq!(pids(""), [0_i32; 0]);
-        assert_eq!(pids("0 -3 x"), [0_i32; 0]);
+        assert_eq!(pids(""), NONE);
+        assert_eq!(pids("0 -3 x"), NONE);
     }
 
     #[test]

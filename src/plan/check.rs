@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::graph::{Node, Role};
-use crate::pattern::PatternIndex;
+use crate::pattern::{PatternIndex, PatternSet};
 use crate::task_id::{TaskId, TaskMap, TaskName};
-use crate::watchfile::{Error, NameRef, Span, Task, TaskKind};
+use crate::watchfile::{Error, Inputs, NameRef, Span, Task, TaskKind};
 
 /// The names there are.
 pub(super) struct Names<'a> {
@@ -63,6 +63,16 @@ pub(super) fn resolve(
         terminal: task.terminal,
     };
     tasks.iter().map(node).collect()
+}
+
+/// A service that says nothing of its inputs and depends on something is made of that alone:
+/// otherwise every save would restart it beside the rebuilding of what it runs.
+pub(super) fn with_own_inputs(mut task: Task) -> Task {
+    let is_service = matches!(task.kind, TaskKind::Service(_));
+    if is_service && task.inputs == Inputs::Everything && !task.deps.is_empty() {
+        task.inputs = Inputs::Patterns(PatternSet::default());
+    }
+    task
 }
 
 /// Reports each cycle over `deps` and `after` that a depth-first walk in watchfile order closes.

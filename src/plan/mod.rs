@@ -59,7 +59,7 @@ impl Plan {
             sources,
             ..
         } = watchfile;
-        let tasks: TaskMap<Task> = tasks.into_iter().collect();
+        let tasks: TaskMap<Task> = tasks.into_iter().map(check::with_own_inputs).collect();
         let ids = tasks
             .iter()
             .map(|(id, task)| (task.name.clone(), id))

@@ -33,12 +33,7 @@ pub(super) fn takes_files(task: &Task) -> bool {
 }
 
 /// The commands of `task`, to be run one after the other; `files` are what `{files}` stands for.
-pub(super) fn commands(
-    task: &Task,
-    root: &Root,
-    files: &[RelPath],
-    extra_env: &[(OsString, OsString)],
-) -> Vec<Command> {
+pub(super) fn commands(task: &Task, root: &Root, files: &[RelPath]) -> Vec<Command> {
     let Some(invocation) = task.invocation() else {
         return Vec::new();
     };
@@ -50,7 +45,7 @@ pub(super) fn commands(
     let words: Vec<Vec<OsString>> = match invocation {
         Invocation::Line(line) if line.contains(FILES) => {
             let quoted: Vec<Vec<u8>> = files.iter().map(|file| quote(file)).collect();
-            let line_of = |files: &[Vec<u8>]| shell_words(task, &fill_line(line, files));
+            let line_of = |files: &[Vec<u8>]| shell_words(task, fill_line(line, files));
             chunks(&quoted, LINE_BYTES_MAX).map(line_of).collect()
         }
         Invocation::Line(line) => vec![line_words(task, line)],
@@ -63,7 +58,7 @@ pub(super) fn commands(
         .env
         .iter()
         .map(|(name, value)| (name.into(), value.into()));
-    let env: Vec<(OsString, OsString)> = extra_env.iter().cloned().chain(own_env).collect();
+    let env: Vec<(OsString, OsString)> = own_env.collect();
     let command = |words| Command {
         words,
         dir: root.join_dir(&task.dir),
@@ -214,7 +209,7 @@ mod tests {
             .iter()
             .map(|file| RelPath::new(file.as_bytes()).unwrap())
             .collect();
-        let found: Vec<Vec<String>> = commands(plan.task(TaskId::new(0)), &root, &files, &[])
+        let found: Vec<Vec<String>> = commands(plan.task(TaskId::new(0)), &root, &files)
             .into_iter()
             .map(|c| {
                 c.words

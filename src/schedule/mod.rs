@@ -1,15 +1,20 @@
 //! Which task runs next: a pure state machine and the driver that carries its decisions out.
 
+mod bring;
 mod command;
 pub mod event;
 mod inspect;
+mod order;
 mod progress;
 mod replan;
 mod run;
+mod services;
+mod serving;
 mod settle;
 pub mod state;
 mod step;
 mod tell;
+mod tokens;
 mod view;
 mod wave;
 
@@ -20,4 +25,5 @@ pub use inspect::inspect;
 pub use run::{Driver, DriverOptions, Mode, Report, Send, StartError, StopAll};
 pub use state::Limits;
 pub use step::{Ports, Said};
+pub use tokens::JobTokens;
 pub use view::{FileView, Files};

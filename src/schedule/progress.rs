@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::services::Bring;
 use crate::digest::Digest;
 use crate::disk::DiskLock;
 use crate::exec::{Cancel, Command};
 use crate::outcome::Outcome;
-use crate::state::Examined;
+use crate::state::{Examined, Start};
 
 /// How far one task has come.
 #[derive(Debug, Default)]
@@ -33,6 +34,8 @@ pub(super) struct Progress {
     pub(super) moved: u32,
     /// It moved its inputs too often: whatever key it has now, it rests.
     pub(super) exhausted: bool,
+    /// How far a service that is being brought up has come.
+    pub(super) bring: Option<Bring>,
 }
 
 impl Progress {
@@ -40,6 +43,15 @@ impl Progress {
     pub(super) fn examined(&self) -> Arc<Examined> {
         let examined = self.examined.as_ref();
         Arc::clone(examined.expect("a task is examined before it starts"))
+    }
+
+    /// How the next run follows from the last one.
+    pub(super) fn kind_of_start(&self) -> Start {
+        if self.again {
+            Start::Again
+        } else {
+            Start::Anew
+        }
     }
 
     /// A change that the task did not make itself: what it did before says nothing any more.

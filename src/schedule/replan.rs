@@ -51,6 +51,7 @@ impl Driver {
                 (self.observe)(RunEvent::TaskFinished(finished));
             }
         }
+        self.replan_services(&moved_to, &old, selection);
         for flight in self.flights.values_mut() {
             *flight = flight.and_then(|id| moved_to[id]);
         }

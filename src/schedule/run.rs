@@ -4,22 +4,25 @@
 //! threads and report by message. Commands run on a rayon pool of their own, with as many threads
 //! as there may be jobs; looking, hashing and storing run on rayon's global pool.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use super::bring::Brought;
 use super::event::{OutputLine, RunEvent, TaskFinished};
 use super::progress::Progress;
+use super::services::Services;
 use super::state::{Checked, Limits, Schedule, TaskState, Ticket};
 use super::step::{self, Assignment, Executed, Look, Ports, Prepared, Probes};
 use super::wave::Wave;
 use crate::digest::Digest;
-use crate::exec::Cancel;
+use crate::exec::{Cancel, ServiceEvent};
 use crate::outcome::Outcome;
 use crate::plan::{Plan, Selection};
-use crate::state::{Demand, Finished, Restored, Start, StateError, group_product};
+use crate::state::{Demand, Finished, Restored, StateError, group_product};
 use crate::task_id::{TaskId, TaskMap, TaskName};
 use crate::watchfile::TaskKind;
 
@@ -71,13 +74,22 @@ pub(super) enum News {
         ticket: Ticket,
         look: Box<Look>,
     },
-    /// Another process runs the same task.
-    Waits,
-    Prepared(Result<Prepared, StateError>),
+    Prepared(Box<Result<Prepared, StateError>>),
+    /// What the store had, once it is seen.
     Restored(Restored, Vec<OutputLine>),
     Output(Vec<OutputLine>),
     Executed(Executed),
     Finished(Duration, Result<Finished, StateError>),
+    /// A step around the start of a service is over.
+    Brought(Brought),
+    Service(ServiceEvent),
+}
+
+impl Report {
+    /// Whether it only passes on what a service that is up does: nothing follows from it.
+    pub fn is_chatter(&self) -> bool {
+        matches!(self.news, News::Service(ServiceEvent::Output(_)))
+    }
 }
 
 /// Sends a report to the coordinator's inbox. May block while that is full.
@@ -95,7 +107,7 @@ pub struct Driver {
     pub(super) send: Send,
     pub(super) observe: Box<dyn FnMut(RunEvent)>,
     /// What is in flight, and for which task; `None`: for one that the plan no longer has.
-    pub(super) flights: HashMap<Serial, Option<TaskId>>,
+    pub(super) flights: BTreeMap<Serial, Option<TaskId>>,
     pub(super) last_serial: u64,
     /// Tasks that wait for quiet, and until when.
     pub(super) held: BTreeMap<TaskId, Instant>,
@@ -105,6 +117,7 @@ pub struct Driver {
     pub(super) epoch: u64,
     /// How many tasks are being looked at.
     pub(super) checks: usize,
+    pub(super) services: Services,
 }
 
 impl Driver {
@@ -133,13 +146,14 @@ impl Driver {
             pool,
             send,
             observe,
-            flights: HashMap::new(),
+            flights: BTreeMap::new(),
             last_serial: 0,
             held: BTreeMap::new(),
             wave: None,
             runs: 0,
             epoch: 0,
             checks: 0,
+            services: Services::default(),
             ports,
             plan,
             options,
@@ -191,16 +205,22 @@ impl Driver {
     /// Takes what a worker reported.
     pub fn handle(&mut self, report: Report) {
         let Report { serial, news } = report;
+        let news = match news {
+            News::Service(event) => {
+                self.service_event(serial, event);
+                return self.pump();
+            }
+            news => news,
+        };
         if matches!(news, News::Examined { .. }) {
             self.checks -= 1;
         }
         let flight = match &news {
-            News::Output(_) | News::Waits => self.flights.get(&serial).copied(),
+            News::Output(_) => self.flights.get(&serial).copied(),
             _ => self.flights.remove(&serial),
         };
-        match (flight, news) {
-            (Some(Some(id)), news) => self.take(id, news),
-            (Some(None), _) | (None, _) => {}
+        if let Some(Some(id)) = flight {
+            self.take(id, news);
         }
         self.pump();
     }
@@ -227,7 +247,9 @@ impl Driver {
         for id in std::mem::take(&mut self.held).into_keys() {
             self.schedule.release(id);
         }
+        self.services.close();
         if how == StopAll::Kill {
+            self.services.kill();
             for (_, progress) in self.progress.iter() {
                 if let Some(cancel) = &progress.cancel {
                     cancel.kill();
@@ -239,7 +261,7 @@ impl Driver {
 
     /// Whether nothing waits, runs or is being looked at.
     pub fn is_settled(&self) -> bool {
-        self.schedule.is_settled() && self.flights.is_empty()
+        self.schedule.is_settled() && self.flights.is_empty() && self.services.is_settled()
     }
 
     /// Whether some task failed, or did not run because of one, and has not succeeded since.
@@ -273,6 +295,7 @@ impl Driver {
                 if let Some(cancel) = &self.progress[id].cancel {
                     cancel.cancel();
                 }
+                self.stop_bringing(id);
             }
             while let Some(id) = self.schedule.next_start() {
                 idle = false;
@@ -281,15 +304,22 @@ impl Driver {
             for (id, cause) in self.schedule.take_skipped() {
                 idle = false;
                 self.report_skipped(id, cause);
+                self.service_skipped(id, cause);
             }
             if idle {
                 break;
             }
         }
+        if self.schedule.is_settled() && self.options.mode == Mode::Once {
+            self.services.close();
+        }
+        self.close_services();
+        let is_over = !self.services.is_closing() || self.services.is_settled();
         if self.schedule.is_settled()
+            && is_over
             && let Some(wave) = self.wave.take()
         {
-            self.end(&wave);
+            self.end(wave);
         }
     }
 
@@ -329,31 +359,45 @@ impl Driver {
 
     /// What the schedule started: takes the result from the store, or runs the command.
     fn start(&mut self, id: TaskId) {
+        if self.is_service(id) {
+            return self.bring_up(id);
+        }
         let progress = &mut self.progress[id];
         progress.attempt = 1;
         progress.cancel = Some(Cancel::new());
-        let start = if progress.again {
-            Start::Again
-        } else {
-            Start::Anew
-        };
+        let start = progress.kind_of_start();
         let examined = progress.examined();
+        let assignment = self.assignment(id, self.products_of(id));
+        self.launch(id, move |ports| {
+            let prepared = step::prepare(ports, &assignment, &examined, start);
+            News::Prepared(Box::new(prepared))
+        });
+    }
+
+    /// Another process runs `id`: goes on when that is over.
+    pub(super) fn wait_for_other(&mut self, id: TaskId) {
+        let message = format!("task `{}` waits for another watchrun", self.plan.name(id));
+        self.warn("waiting", message, None);
+        let start = self.progress[id].kind_of_start();
+        let cancel = self.progress[id].cancel.clone().unwrap_or_default();
         let assignment = self.assignment(id, self.products_of(id));
         let serial = self.next_serial(id);
         let (ports, send) = (Arc::clone(&self.ports), Arc::clone(&self.send));
-        rayon::spawn(move || {
-            let mut on_wait = || {
-                send(Report {
-                    serial,
-                    news: News::Waits,
-                })
-            };
-            let prepared = step::prepare(&ports, &assignment, &examined, start, &mut on_wait);
+        // Not on a pool: a thread there that waits for long is missed by others.
+        let wait = move || {
+            let prepared = step::prepare_after_wait(&ports, &assignment, start, &cancel);
             send(Report {
                 serial,
-                news: News::Prepared(prepared),
+                news: News::Prepared(Box::new(prepared)),
             });
-        });
+        };
+        let thread = thread::Builder::new().name("lock".to_owned());
+        // Detached: its report is waited for, and it ends with that.
+        if let Err(error) = thread.spawn(wait).map(drop) {
+            self.flights.remove(&serial);
+            self.finished_with(id, Outcome::Failed, error.to_string());
+            self.ended(id, Outcome::Failed, false);
+        }
     }
 
     /// Runs `step` on the global pool and sends what it gives.
@@ -368,7 +412,7 @@ impl Driver {
             send(Report {
                 serial,
                 news: step(&ports),
-            })
+            });
         });
     }
 
@@ -390,10 +434,15 @@ impl Driver {
     }
 
     pub(super) fn next_serial(&mut self, id: TaskId) -> Serial {
-        self.last_serial += 1;
-        let serial = Serial(self.last_serial);
+        let serial = self.unowned_serial();
         self.flights.insert(serial, Some(id));
         serial
+    }
+
+    /// A serial of what is not in flight, but stays.
+    pub(super) fn unowned_serial(&mut self) -> Serial {
+        self.last_serial += 1;
+        Serial(self.last_serial)
     }
 
     pub(super) fn assignment(&self, id: TaskId, deps: Vec<(TaskName, Digest)>) -> Assignment {
@@ -418,30 +467,6 @@ impl Driver {
             .iter()
             .filter_map(product)
             .collect()
-    }
-
-    /// Orders by the longest chain of measured durations.
-    pub(super) fn rank(&mut self) {
-        let known: HashMap<TaskName, Duration> =
-            self.ports.engine.durations().into_iter().collect();
-        let mut sorted: Vec<Duration> = known.values().copied().collect();
-        sorted.sort_unstable();
-        let typical = sorted
-            .get(sorted.len() / 2)
-            .copied()
-            .unwrap_or(Duration::from_millis(1));
-        let micros = |name| {
-            let duration: &Duration = known.get(name).unwrap_or(&typical);
-            u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-        };
-        let durations = self
-            .plan
-            .tasks()
-            .iter()
-            .map(|(_, task)| micros(&task.name))
-            .collect();
-        self.schedule
-            .set_urgency(self.plan.graph().longest_paths(&durations));
     }
 }
 

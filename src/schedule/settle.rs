@@ -25,26 +25,36 @@ impl Driver {
                 self.examined(ticket, *look);
             }
             News::Examined { .. } => {}
-            News::Prepared(Ok(Prepared::Restored(restored, lines))) => {
+            News::Prepared(prepared) => self.prepared(id, *prepared),
+            News::Restored(restored, lines) => self.restored(id, &restored, lines),
+            News::Finished(_, Err(error)) => self.could_not(id, &error),
+            News::Output(lines) => self.output(id, lines),
+            News::Executed(executed) => self.executed(id, executed),
+            News::Finished(took, Ok(finished)) => self.recorded(id, took, finished),
+            News::Brought(brought) => self.brought(id, brought),
+            News::Service(_) => unreachable!("BUG: services are not in flight"),
+        }
+    }
+
+    fn prepared(&mut self, id: TaskId, prepared: Result<Prepared, StateError>) {
+        match prepared {
+            Ok(Prepared::Restored(restored, lines)) => {
                 // Dependents look at what was restored: it has to be seen first.
                 self.launch_job(id, move |ports| {
                     ports.files.settle();
                     News::Restored(restored, lines)
                 });
             }
-            News::Restored(restored, lines) => self.restored(id, &restored, lines),
-            News::Prepared(Ok(Prepared::Fresh(examined))) => self.overtaken(id, examined),
-            News::Prepared(Ok(Prepared::Run(errand))) => self.run(id, errand),
-            News::Waits => {
-                let message = format!("task `{}` waits for another watchrun", self.plan.name(id));
-                self.warn("waiting", message, None);
+            Ok(Prepared::Fresh(examined)) => self.overtaken(id, &examined),
+            Ok(Prepared::Run(errand)) => self.run(id, errand),
+            Ok(Prepared::Busy) => self.wait_for_other(id),
+            Ok(Prepared::Cancelled) => {
+                let name = self.plan.name(id);
+                let finished = TaskFinished::without_process(0, name, Outcome::Cancelled);
+                self.finished(id, finished);
+                self.ended(id, Outcome::Cancelled, false);
             }
-            News::Prepared(Err(error)) | News::Finished(_, Err(error)) => {
-                self.could_not(id, &error);
-            }
-            News::Output(lines) => self.output(id, lines),
-            News::Executed(executed) => self.executed(id, executed),
-            News::Finished(took, Ok(finished)) => self.recorded(id, took, finished),
+            Err(error) => self.could_not(id, &error),
         }
     }
 
@@ -80,10 +90,16 @@ impl Driver {
         }
         let settled = progress.settled.filter(|(key, _)| key == examined.key());
         let ends = match (examined.verdict(), settled) {
+            _ if self.is_service(id) => self.service_rests(id, examined.key()),
             (Verdict::Fresh, _) => Some(Outcome::Fresh),
             (Verdict::Stale(_), Some((_, outcome))) => Some(outcome),
             (Verdict::Stale(_), None) => None,
         };
+        if ends.is_none() && self.wants_services(id) {
+            // They are asked for first, and `id` is looked at again after them.
+            self.schedule.checked(ticket, Checked::Stale);
+            return;
+        }
         let found = ends.map_or(Checked::Stale, Checked::Ends);
         let product = examined.product().unwrap_or(*examined.key());
         if !self.schedule.checked(ticket, found) {
@@ -96,7 +112,11 @@ impl Driver {
             if outcome == Outcome::Fresh {
                 progress.rests();
             }
-            self.finished_again(id, outcome);
+            if outcome == Outcome::Fresh && self.is_service(id) {
+                self.service_is_fresh(id);
+            } else {
+                self.finished_again(id, outcome);
+            }
         }
     }
 
@@ -114,7 +134,7 @@ impl Driver {
     }
 
     /// Another process made `id` fresh while this one waited for it.
-    pub(super) fn overtaken(&mut self, id: TaskId, examined: Examined) {
+    pub(super) fn overtaken(&mut self, id: TaskId, examined: &Examined) {
         self.progress[id].product = examined.product();
         self.progress[id].rests();
         self.finished(

@@ -106,9 +106,11 @@ pub struct Schedule {
     generations: TaskMap<u64>,
     in_flight: TaskMap<bool>,
     /// Unblocked tasks that wait to be checked.
-    to_check: BTreeSet<TaskId>,
-    /// Ready tasks, most urgent first, then in watchfile order.
-    ready: BTreeSet<(Reverse<u64>, TaskId)>,
+    to_check: BTreeSet<Place>,
+    /// Tasks that are being checked and do not run.
+    checking: BTreeSet<Place>,
+    /// Ready tasks.
+    ready: BTreeSet<Place>,
     running: BTreeSet<TaskId>,
     to_stop: BTreeSet<TaskId>,
     skipped: Vec<(TaskId, SkipCause)>,
@@ -137,6 +139,7 @@ impl Schedule {
             generations: TaskMap::from_fn(len, |_| 0),
             in_flight: TaskMap::from_fn(len, |_| false),
             to_check: BTreeSet::new(),
+            checking: BTreeSet::new(),
             ready: BTreeSet::new(),
             running: BTreeSet::new(),
             to_stop: BTreeSet::new(),
@@ -192,7 +195,7 @@ impl Schedule {
 
     /// The next task to check for staleness, if any; it is now being checked.
     pub fn next_check(&mut self) -> Option<Ticket> {
-        let id = self.to_check.pop_first()?;
+        let (_, id) = self.to_check.pop_first()?;
         let next = match self.states[id] {
             TaskState::Running(_) => TaskState::Running(Busy::Rechecking),
             _ => TaskState::Checking,
@@ -234,7 +237,8 @@ impl Schedule {
 
     /// The next task to start, if a slot is free; it is now running.
     ///
-    /// Most urgent first. A task whose dependent still runs is held back, and the dependent is
+    /// Most urgent first: none takes the slot of a more urgent one that is still being checked. A
+    /// task whose dependent still runs is held back, and the dependent is
     /// told to stop if its `on_busy` allows that.
     pub fn next_start(&mut self) -> Option<TaskId> {
         let mut from = Bound::Unbounded;
@@ -245,6 +249,9 @@ impl Schedule {
             }
             let mut ready = self.ready.range((from, Bound::Unbounded));
             let key = *ready.find(|&&(_, id)| self.has_slot(id))?;
+            if self.is_overtaking(key) {
+                return None;
+            }
             if !self.is_held_back(key.1) {
                 self.set(key.1, TaskState::Running(Busy::Undisturbed));
                 return Some(key.1);
@@ -278,6 +285,8 @@ impl Schedule {
                 self.restarts[id] += 1;
                 self.reconsider(id);
             }
+            // The restarts go on counting: what disturbed it may have been its own writes, and only
+            // a change that finds it at rest proves otherwise.
             Busy::Suspect | Busy::Rechecking | Busy::Queued => self.reconsider(id),
             Busy::Undisturbed if again && self.graph.nodes()[id].on_busy != OnBusy::Ignore => {
                 self.reconsider(id);
@@ -303,6 +312,30 @@ impl Schedule {
                 _ => {}
             }
         }
+    }
+
+    /// A service that had been brought up has failed for good. Whether that was news: only what had
+    /// succeeded can be lost. What depends on it and has not started is skipped.
+    pub fn lost(&mut self, id: TaskId) -> bool {
+        let TaskState::Ended(outcome) = self.states[id] else {
+            return false;
+        };
+        let was_up = outcome.is_success();
+        if was_up {
+            self.end(id, Outcome::Failed);
+        }
+        was_up
+    }
+
+    /// Asks for one task again, whatever depends on it: nothing else is affected but that it has
+    /// to wait.
+    pub fn ask_again(&mut self, id: TaskId) {
+        self.reopen(id);
+    }
+
+    /// What runs, in plan order.
+    pub fn running(&self) -> impl Iterator<Item = TaskId> + '_ {
+        self.running.iter().copied()
     }
 
     /// Whether a task's failure counts: it failed and that is not allowed.
@@ -338,10 +371,10 @@ impl Schedule {
                 self.to_stop.insert(id);
                 TaskState::Running(Busy::Stopping)
             }
-            TaskState::Running(Busy::Stopping | Busy::Queued) => state,
+            TaskState::Running(Busy::Stopping | Busy::Queued)
+            | TaskState::Skipped(SkipCause::Halted) => state,
             TaskState::Running(_) => TaskState::Running(Busy::Suspect),
             TaskState::Ended(_) if same => state,
-            TaskState::Skipped(SkipCause::Halted) => state,
             TaskState::Out
             | TaskState::Waiting
             | TaskState::Checking
@@ -354,9 +387,12 @@ impl Schedule {
 
     /// Replaces the urgencies: longest remaining path, in any one unit.
     pub fn set_urgency(&mut self, urgency: TaskMap<u64>) {
-        let ready: Vec<TaskId> = self.ready.iter().map(|&(_, id)| id).collect();
         self.graph.set_urgency(urgency);
-        self.ready = ready.into_iter().map(|id| self.ready_key(id)).collect();
+        let graph = &self.graph;
+        for places in [&mut self.to_check, &mut self.checking, &mut self.ready] {
+            let ids = std::mem::take(places).into_iter().map(|(_, id)| id);
+            *places = ids.map(|id| place(graph, id)).collect();
+        }
     }
 
     fn reopen(&mut self, id: TaskId) {
@@ -382,6 +418,7 @@ impl Schedule {
     fn disturb(&mut self, id: TaskId) {
         let node = &self.graph.nodes()[id];
         let stops = match node.on_busy {
+            _ if node.role == Role::Service => true,
             OnBusy::Restart => true,
             OnBusy::Auto => self.restarts[id] < RESTARTS_MAX,
             OnBusy::Queue | OnBusy::Ignore => false,
@@ -478,17 +515,19 @@ impl Schedule {
             TaskState::Out | TaskState::Ended(_) | TaskState::Skipped(_) => {}
             TaskState::Waiting => {
                 self.active -= 1;
-                self.to_check.remove(&id);
+                self.to_check.remove(&place(&self.graph, id));
             }
-            TaskState::Checking => self.active -= 1,
+            TaskState::Checking => {
+                self.active -= 1;
+                self.checking.remove(&place(&self.graph, id));
+            }
             TaskState::Ready => {
                 self.active -= 1;
-                let key = self.ready_key(id);
-                self.ready.remove(&key);
+                self.ready.remove(&place(&self.graph, id));
             }
             TaskState::Running(_) => {
                 self.active -= 1;
-                self.to_check.remove(&id);
+                self.to_check.remove(&place(&self.graph, id));
                 self.running.remove(&id);
                 self.shift_slots(id, false);
             }
@@ -499,14 +538,16 @@ impl Schedule {
         match state {
             TaskState::Out | TaskState::Ended(_) | TaskState::Skipped(_) => return,
             TaskState::Ready => {
-                let key = self.ready_key(id);
-                self.ready.insert(key);
+                self.ready.insert(place(&self.graph, id));
             }
             TaskState::Running(_) => {
                 self.running.insert(id);
                 self.shift_slots(id, true);
             }
-            TaskState::Waiting | TaskState::Checking => {}
+            TaskState::Checking => {
+                self.checking.insert(place(&self.graph, id));
+            }
+            TaskState::Waiting => {}
         }
         self.active += 1;
         self.queue_check(id);
@@ -520,7 +561,7 @@ impl Schedule {
             return;
         }
         self.blockers[id] += 1;
-        self.to_check.remove(&id);
+        self.to_check.remove(&place(&self.graph, id));
         // What it was found to be, or is being checked for, no longer holds.
         if matches!(self.states[id], TaskState::Ready | TaskState::Checking) {
             self.set(id, TaskState::Waiting);
@@ -533,7 +574,7 @@ impl Schedule {
             TaskState::Waiting | TaskState::Running(Busy::Suspect)
         );
         if wants && self.blockers[id] == 0 && !self.in_flight[id] {
-            self.to_check.insert(id);
+            self.to_check.insert(place(&self.graph, id));
         }
     }
 
@@ -604,9 +645,20 @@ impl Schedule {
         }
     }
 
-    fn ready_key(&self, id: TaskId) -> (Reverse<u64>, TaskId) {
-        (Reverse(self.graph.urgency(id)), id)
+    /// Whether a start of the task at `place` could take the slot of a more urgent one that is
+    /// still being checked.
+    fn is_overtaking(&self, place: Place) -> bool {
+        let free = self.limits.jobs.saturating_sub(self.slots.jobs);
+        let before = self.checking.range(..place).take(free.max(1));
+        before.count() >= free.max(1)
     }
+}
+
+/// Where a task stands among others: the most urgent first, then in watchfile order.
+type Place = (Reverse<u64>, TaskId);
+
+fn place(graph: &Graph, id: TaskId) -> Place {
+    (Reverse(graph.urgency(id)), id)
 }
 
 /// What a task in some state lets happen.

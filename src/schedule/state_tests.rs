@@ -237,6 +237,76 @@ fn services_take_no_job_slot() {
 }
 
 #[test]
+fn none_takes_the_slot_of_a_more_urgent_task_that_is_being_checked() {
+    let mut schedule = schedule(&[&[], &[], &[]], 2);
+    open_all(&mut schedule);
+    let tickets: Vec<Ticket> = std::iter::from_fn(|| schedule.next_check()).collect();
+    schedule.checked(tickets[2], Checked::Stale);
+    assert!(starts(&mut schedule).is_empty());
+    schedule.checked(tickets[1], Checked::Stale);
+    // One slot is left for the first task, whatever is found of it.
+    assert_eq!(starts(&mut schedule), [1]);
+    schedule.checked(tickets[0], Checked::Ends(Outcome::Fresh));
+    assert_eq!(starts(&mut schedule), [2]);
+}
+
+#[test]
+fn a_service_that_is_lost_skips_what_waits_and_nothing_else() {
+    let service = Node {
+        role: Role::Service,
+        ..node(&[])
+    };
+    let nodes = [service, node(&[0]), node(&[0])];
+    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), limits(1));
+    open_all(&mut schedule);
+    all_stale(&mut schedule);
+    assert_eq!(starts(&mut schedule), [0]);
+    assert!(!schedule.lost(id(0)));
+    schedule.ended(id(0), Outcome::Done, false);
+    all_stale(&mut schedule);
+    assert_eq!(starts(&mut schedule), [1]);
+    assert!(schedule.lost(id(0)));
+    assert_eq!(schedule.take_skipped(), [(id(2), SkipCause::Dep(id(0)))]);
+    schedule.ended(id(1), Outcome::Done, false);
+    assert_eq!(schedule.state(id(1)), TaskState::Ended(Outcome::Done));
+    assert!(schedule.has_failed(id(0)) && schedule.is_settled());
+}
+
+#[test]
+fn a_task_that_is_asked_for_again_holds_up_what_depends_on_it() {
+    let mut schedule = schedule(&[&[], &[0]], 1);
+    open_all(&mut schedule);
+    let ticket = schedule.next_check().unwrap();
+    schedule.checked(ticket, Checked::Ends(Outcome::Fresh));
+    let ticket = schedule.next_check().unwrap();
+    schedule.ask_again(id(0));
+    assert!(!schedule.checked(ticket, Checked::Stale));
+    all_stale(&mut schedule);
+    assert_eq!(starts(&mut schedule), [0]);
+    schedule.ended(id(0), Outcome::Done, false);
+    all_stale(&mut schedule);
+    assert_eq!(starts(&mut schedule), [1]);
+}
+
+#[test]
+fn a_service_that_starts_is_stopped_by_every_change_that_moves_it() {
+    let service = Node {
+        role: Role::Service,
+        ..node(&[])
+    };
+    let mut schedule = Schedule::new(Graph::new([service].into_iter().collect()), limits(1));
+    open_all(&mut schedule);
+    for _ in 0..5 {
+        all_stale(&mut schedule);
+        assert_eq!(starts(&mut schedule), [0]);
+        schedule.open(&[id(0)]);
+        all_stale(&mut schedule);
+        assert_eq!(stops(&mut schedule), [0]);
+        schedule.ended(id(0), Outcome::Cancelled, false);
+    }
+}
+
+#[test]
 fn a_change_that_moves_nothing_leaves_the_running_task_alone() {
     let mut schedule = one_running(OnBusy::Restart);
     schedule.open(&[id(0)]);

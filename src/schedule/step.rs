@@ -12,15 +12,16 @@ use std::time::{Duration, Instant};
 
 use super::command;
 use super::event::OutputLine;
+use super::tokens::JobTokens;
 use super::view::{FileView, Files};
 use crate::digest::Digest;
 use crate::disk::DiskLock;
-use crate::exec::{Cancel, Command, Ended, Executor, LineSplitter, Spool};
+use crate::exec::{Cancel, Command, Ended, Executor, LineSplitter, OsExecutor, Spool};
 use crate::path::{RelPath, Root};
 use crate::pattern::{Pattern, PatternSet};
 use crate::plan::Plan;
 use crate::state::{
-    Changed, Demand, Engine, Examined, Finished, Ran, Restored, Start, StateError, Subject,
+    Changed, Demand, Engine, Examined, Finished, Locked, Ran, Restored, Start, StateError, Subject,
     ToolProbe, Verdict,
 };
 use crate::task_id::{TaskId, TaskName};
@@ -29,6 +30,9 @@ use crate::watchfile::{Inputs, Task};
 /// Output of one task that is kept in memory; what is longer goes to a file.
 const LOG_MEMORY_BYTES_MAX: usize = 256 * 1024;
 
+/// How often a lock that another process holds is tried.
+const LOCK_INTERVAL: Duration = Duration::from_millis(20);
+
 /// What every step works with.
 pub struct Ports {
     /// The root of the project.
@@ -36,13 +40,13 @@ pub struct Ports {
     /// What is up to date.
     pub engine: Engine<'static>,
     /// What runs commands.
-    pub executor: Arc<dyn Executor>,
+    pub executor: Arc<OsExecutor>,
     /// Which files there are.
     pub files: Arc<dyn FileView>,
     /// The variables that commands inherit.
     pub environment: Vec<(OsString, OsString)>,
-    /// Variables for every command beside its own: the jobserver's.
-    pub extra_env: Vec<(OsString, OsString)>,
+    /// What commands share their jobs by.
+    pub tokens: JobTokens,
     /// Where output that is too long for memory goes.
     pub spill_dir: PathBuf,
     /// What has been warned of.
@@ -188,6 +192,10 @@ pub(super) enum Prepared {
     Restored(Restored, Vec<OutputLine>),
     /// This.
     Run(Errand),
+    /// Nothing yet: another process runs the same task.
+    Busy,
+    /// Nothing: it was stopped while it waited for that process.
+    Cancelled,
 }
 
 /// A task that is about to run.
@@ -199,28 +207,52 @@ pub(super) struct Errand {
     pub(super) lock: Option<DiskLock>,
 }
 
-/// Takes the result from the store, or says what to run. Waits for another process that runs the
-/// same task, and calls `on_wait` before it does.
+/// Takes the result from the store, or says what to run. Does not wait for another process that
+/// runs the same task.
 pub(super) fn prepare(
     ports: &Ports,
     assignment: &Assignment,
     examined: &Examined,
     start: Start,
-    on_wait: &mut dyn FnMut(),
 ) -> Result<Prepared, StateError> {
-    let mut examined = examined.clone();
-    let mut waited = false;
-    let lock = ports.engine.lock(&assignment.task().name, &mut || {
-        waited = true;
-        on_wait();
-    });
-    if waited {
-        ports.files.settle();
-        examined = examine(ports, assignment).result?;
-        if *examined.verdict() == Verdict::Fresh {
-            return Ok(Prepared::Fresh(examined));
-        }
+    match ports.engine.try_lock(&assignment.task().name) {
+        Locked::Held(lock) => locked(ports, assignment, examined.clone(), start, Some(lock)),
+        Locked::Impossible => locked(ports, assignment, examined.clone(), start, None),
+        Locked::Busy => Ok(Prepared::Busy),
     }
+}
+
+/// As [`prepare`], after a wait for the other process. Blocks until that has ended or `cancel` is
+/// set; on a thread of its own.
+pub(super) fn prepare_after_wait(
+    ports: &Ports,
+    assignment: &Assignment,
+    start: Start,
+    cancel: &Cancel,
+) -> Result<Prepared, StateError> {
+    let lock = loop {
+        match ports.engine.try_lock(&assignment.task().name) {
+            Locked::Held(lock) => break Some(lock),
+            Locked::Impossible => break None,
+            Locked::Busy if cancel.wait(LOCK_INTERVAL) => return Ok(Prepared::Cancelled),
+            Locked::Busy => {}
+        }
+    };
+    ports.files.settle();
+    let examined = examine(ports, assignment).result?;
+    if *examined.verdict() == Verdict::Fresh {
+        return Ok(Prepared::Fresh(examined));
+    }
+    locked(ports, assignment, examined, start, lock)
+}
+
+fn locked(
+    ports: &Ports,
+    assignment: &Assignment,
+    mut examined: Examined,
+    start: Start,
+    lock: Option<DiskLock>,
+) -> Result<Prepared, StateError> {
     let nothing = Files::none();
     let tools = assignment.probes.of(ports, assignment);
     let subject = assignment.subject(ports, &nothing, &tools, None);
@@ -235,7 +267,10 @@ pub(super) fn prepare(
         Vec::new()
     };
     ports.engine.begin(&mut examined, start);
-    let commands = command::commands(task, &ports.root, &files, &ports.extra_env);
+    let mut commands = command::commands(task, &ports.root, &files);
+    ports
+        .tokens
+        .share(&*ports.executor, &ports.root, &mut commands);
     Ok(Prepared::Run(Errand {
         examined,
         commands,
@@ -275,8 +310,15 @@ pub(super) fn execute(
     cancel: &Cancel,
     lines: &mut dyn FnMut(Vec<OutputLine>),
 ) -> Executed {
-    let started = Instant::now();
     let mut log = Spool::new(&ports.spill_dir, LOG_MEMORY_BYTES_MAX);
+    let _token = match ports.tokens.acquire(cancel) {
+        Ok(token) => token,
+        Err(ended) => {
+            let took = Duration::ZERO;
+            return Executed { ended, took, log };
+        }
+    };
+    let started = Instant::now();
     let mut splitter = LineSplitter::new();
     let mut ended = Ended::Exited(crate::outcome::ExitStatus::Code(0));
     for command in commands {

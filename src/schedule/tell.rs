@@ -1,5 +1,6 @@
 //! What those who listen are told of a run, and when.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{OutputLine, RunEvent, TaskFinished, Warning};
@@ -9,7 +10,7 @@ use super::wave::Wave;
 use crate::outcome::Outcome;
 use crate::plan::MissingDep;
 use crate::state::PathSample;
-use crate::task_id::TaskId;
+use crate::task_id::{TaskId, TaskName};
 
 impl Driver {
     /// Begins the run for those who listen, if it has not begun; adds `ids` to it.
@@ -38,9 +39,15 @@ impl Driver {
 
     /// Passes on what `id` printed.
     pub(super) fn output(&mut self, id: TaskId, lines: Vec<OutputLine>) {
+        let plan = Arc::clone(&self.plan);
+        self.say_lines(plan.name(id), lines);
+    }
+
+    /// Passes on what something called `task` printed.
+    pub(super) fn say_lines(&mut self, task: &TaskName, lines: Vec<OutputLine>) {
         let run = self.run_number();
         for line in lines {
-            let task = self.plan.name(id).clone();
+            let task = task.clone();
             (self.observe)(RunEvent::TaskOutput { run, task, line });
         }
     }
@@ -97,8 +104,13 @@ impl Driver {
     }
 
     /// Nothing of `wave` is left to do.
-    pub(super) fn end(&mut self, wave: &Wave) {
+    pub(super) fn end(&mut self, mut wave: Wave) {
+        self.report_unneeded(&mut wave);
         self.ports.engine.save();
+        if let Some(trouble) = self.ports.tokens.take_trouble() {
+            let hint = "commands do not share their jobs; `jobserver = \"off\"` in `[settings]` accepts that";
+            self.warn("jobserver", trouble, Some(hint.to_owned()));
+        }
         for warning in self.ports.engine.take_warnings() {
             self.warn(
                 warning.kind(),
@@ -115,6 +127,17 @@ impl Driver {
             counts,
             duration_ms,
         });
+    }
+
+    /// Services that were not started are as fresh as what did not need them.
+    fn report_unneeded(&mut self, wave: &mut Wave) {
+        let Some(run) = wave.run else { return };
+        for id in std::mem::take(&mut wave.unneeded) {
+            wave.outcomes.insert(id, Outcome::Fresh);
+            let name = self.plan.name(id);
+            let finished = TaskFinished::without_process(run, name, Outcome::Fresh);
+            (self.observe)(RunEvent::TaskFinished(finished));
+        }
     }
 
     pub(super) fn warn_of_missing_deps(&mut self, missing: &[MissingDep]) {
@@ -169,7 +192,8 @@ pub(super) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text += &format!(": {error}");
+        text += ": ";
+        text += &error.to_string();
         cause = error.source();
     }
     text

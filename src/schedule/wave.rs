@@ -21,6 +21,8 @@ pub(super) struct Wave {
     pub(super) outcomes: BTreeMap<TaskId, Outcome>,
     /// Ends that nobody has been told of.
     pub(super) withheld: Vec<TaskFinished>,
+    /// Services that nothing needs so far.
+    pub(super) unneeded: BTreeSet<TaskId>,
     started: Instant,
 }
 
@@ -31,6 +33,7 @@ impl Wave {
             tasks: BTreeSet::new(),
             outcomes: BTreeMap::new(),
             withheld: Vec::new(),
+            unneeded: BTreeSet::new(),
             started: Instant::now(),
         }
     }

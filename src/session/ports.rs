@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::{DISK, Session, SessionError};
 use crate::exec::OsExecutor;
-use crate::schedule::{Driver, DriverOptions, FileView, Limits, Mode, Ports, RunEvent, Said};
+use crate::schedule::{
+    Driver, DriverOptions, FileView, JobTokens, Limits, Mode, Ports, RunEvent, Said,
+};
 use crate::state::{Engine, EngineOptions};
 
 impl Session {
@@ -52,7 +54,12 @@ impl Session {
             executor: Arc::new(OsExecutor::new(self.options.exec.clone())?),
             files,
             environment: self.options.environment.clone(),
-            extra_env: Vec::new(),
+            tokens: JobTokens::new(
+                settings.jobserver,
+                self.options.jobs.get(),
+                &self.options.environment,
+                self.options.spill_dir.clone(),
+            ),
             spill_dir: self.options.spill_dir.clone(),
             said: Said::default(),
         })

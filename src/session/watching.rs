@@ -89,7 +89,12 @@ impl Session {
                     }
                 },
             };
-            if !matches!(input, Input::Warned(_)) {
+            let is_quiet = match &input {
+                Input::Warned(_) => true,
+                Input::Report(report) => report.is_chatter(),
+                _ => false,
+            };
+            if !is_quiet {
                 idle = Idle::Owed;
             }
             match input {

@@ -79,6 +79,8 @@ pub enum Reason {
         /// Which.
         paths: PathSample,
     },
+    /// A service that is ready for use as it is, but does not run.
+    NotRunning,
     /// Something differs from the last success; what, is not known any more.
     Unknown,
 }
@@ -209,6 +211,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Forced => f.write_str("forced"),
             Self::CacheOff => f.write_str("cache is off"),
+            Self::NotRunning => f.write_str("not running"),
             Self::NeverSucceeded => f.write_str("never succeeded"),
             Self::PreviousFailed { exit_code, signal } => match (exit_code, signal) {
                 (Some(code), _) => write!(f, "previous run failed (exit code {code})"),

@@ -151,3 +151,143 @@ fn a_change_stops_a_stale_run_and_its_successor_starts_after_its_death() {
     assert!(!project.exists("../overlap"), "two ran at once");
     assert_eq!(commands_in(project.root()), NOBODY);
 }
+
+/// How often the tests of many rounds go through theirs: a few, or as the variable
+/// `WATCHRUN_ROUNDS` says.
+fn rounds() -> u32 {
+    let rounds = std::env::var("WATCHRUN_ROUNDS").ok();
+    rounds.and_then(|text| text.parse().ok()).unwrap_or(2)
+}
+
+/// A tree with a member that ignores the signals, one that left the session, one that did both,
+/// and one that was stopped; it says when it is all there.
+fn stubborn(project: &Project) -> Fifo {
+    let here = project.fifo("here");
+    project.write(
+        "deaf.sh",
+        format!(
+            "trap '' TERM INT HUP\n{}\nwhile :; do sleep 1000; done\n",
+            here.say("deaf")
+        ),
+    );
+    project.write(
+        "tree.sh",
+        "sh deaf.sh & setsid sh deaf.sh & (setsid sh deaf.sh &)\nsleep 1000 & kill -STOP $!\nwait\n",
+    );
+    project.watchfile(
+        "[tasks.tree]\nrun = \"sh tree.sh\"\ninputs = [\"in\"]\nstop_grace = \"20ms\"\non_busy = \"restart\"\n\
+         [services.serve]\nrun = \"sh tree.sh\"\ninputs = []\nstop_grace = \"20ms\"\n",
+    );
+    project.write("in", "0");
+    here
+}
+
+#[track_caller]
+fn check_stubborn(signal: Signal, code: Option<i32>) {
+    for args in [&["run"][..], &[]] {
+        for _ in 0..rounds() {
+            let project = Project::new();
+            let here = stubborn(&project);
+            let mut watcher = Watcher::launch(&project, args);
+            (0..6).for_each(|_| assert_eq!(here.hear(), "deaf"));
+            let tree = commands_in(project.root());
+            assert!(tree.len() >= 10, "{tree:?}");
+            watcher.signal(signal);
+            assert_eq!(watcher.wait_exit(), code, "{}", watcher.messages());
+            if code.is_some() {
+                assert_eq!(commands_in(project.root()), NOBODY);
+            }
+            tree.into_iter().for_each(wait_gone);
+            assert_eq!(commands_in(project.root()), NOBODY);
+        }
+    }
+}
+
+#[test]
+fn nobody_survives_ctrl_c() {
+    check_stubborn(Signal::INT, Some(130));
+}
+
+#[test]
+fn nobody_survives_sigterm() {
+    check_stubborn(Signal::TERM, Some(143));
+}
+
+#[test]
+fn nobody_survives_a_terminal_that_hangs_up() {
+    check_stubborn(Signal::HUP, Some(129));
+}
+
+#[test]
+fn nobody_survives_a_kill() {
+    check_stubborn(Signal::KILL, None);
+}
+
+#[test]
+fn nobody_survives_a_restart() {
+    let project = Project::new();
+    let here = stubborn(&project);
+    let mut watcher = Watcher::launch(&project, ["tree"]);
+    (0..3).for_each(|_| drop(here.hear()));
+    for n in 1..=rounds() * 3 {
+        let before = commands_in(project.root());
+        project.save("in", n.to_string());
+        watcher.wait_finished("tree", "cancelled");
+        (0..3).for_each(|_| drop(here.hear()));
+        let now = commands_in(project.root());
+        assert!(
+            before.iter().all(|pid| !now.contains(pid)),
+            "{before:?} {now:?}"
+        );
+    }
+    watcher.stop();
+    assert_eq!(commands_in(project.root()), NOBODY);
+}
+
+#[test]
+fn a_second_ctrl_c_kills_at_once() {
+    let project = Project::new();
+    let (here, told) = (project.fifo("here"), project.fifo("told"));
+    let line = format!(
+        "trap \"{}\" TERM; {}; while :; do sleep 0.01; done",
+        told.say("told").replace('\'', ""),
+        here.say("here")
+    );
+    project.watchfile(&format!(
+        "[tasks.deaf]\nrun = '''\n{line}\n'''\ninputs = []\nstop_grace = \"1h\"\n\
+         [services.deaf-too]\nrun = '''\n{line}\n'''\ninputs = []\nstop_grace = \"1h\"\n"
+    ));
+    let mut watcher = Watcher::launch(&project, ["run"]);
+    here.hear();
+    here.hear();
+    watcher.signal(Signal::INT);
+    assert_eq!(told.hear(), "told");
+    watcher.signal(Signal::INT);
+    assert_eq!(watcher.wait_exit(), Some(130), "{}", watcher.messages());
+    assert_eq!(commands_in(project.root()), NOBODY);
+}
+
+#[test]
+fn the_wait_for_another_watchrun_can_be_stopped() {
+    let project = Project::new();
+    let (here, go) = (project.fifo("here"), project.fifo("go"));
+    project.watchfile(&format!(
+        "[tasks.one]\nrun = \"{}; {}\"\ninputs = []\n",
+        here.say("here"),
+        go.pass()
+    ));
+    let mut first = Watcher::launch(&project, ["run"]);
+    here.hear();
+    let mut second = Watcher::launch(&project, ["run"]);
+    let mut third = Watcher::launch(&project, ["run"]);
+    for watcher in [&mut second, &mut third] {
+        watcher.wait("a word about the wait", |event| event["kind"] == "waiting");
+    }
+    second.signal(Signal::INT);
+    assert_eq!(second.wait_exit(), Some(130), "{}", second.messages());
+    second.all().assert_outcomes(&[("one", "cancelled")]);
+    go.open();
+    assert_eq!(first.wait_exit(), Some(0));
+    assert_eq!(third.wait_exit(), Some(0));
+    third.all().assert_outcomes(&[("one", "fresh")]);
+}

@@ -6,6 +6,7 @@
 // What everything stands on.
 mod fifo; //        gates that commands wait at
 mod processes; //   who is alive, as /proc tells
+mod server; //      a server for services to run
 mod support; //     a project in a temporary directory, one-shot runs of it and their events
 mod watcher; //     a watching program, its events, saves and stops
 
@@ -14,12 +15,15 @@ mod deps; //        order, failure, cycles, groups, order-only
 mod errors; //      every kind of bad input: message, exit code, nothing half done
 mod events; //      the event stream's contract
 mod flags; //       the command line
+mod limits; //      jobs, pools, time, attempts, job tokens
 mod output; //      what tasks print
 mod run; //         commands, directories, environment, exit codes
 mod state; //       what is up to date and what is not
 
 // Watching.
 mod cancel; //      signals and stale runs: nobody survives
+mod live; //        changes while something runs
+mod services; //    what stays: ready, replaced, kept, stopped
 mod watch; //       from a save to a run
 
 // Real projects under fixtures/projects.

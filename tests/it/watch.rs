@@ -318,6 +318,20 @@ fn a_task_that_never_settles_is_stopped_and_named() {
 }
 
 #[test]
+fn a_slow_task_that_never_settles_is_stopped_too() {
+    // It is still running when its own write is noticed.
+    let project =
+        Project::with(r#"tasks.grow = { run = "echo more >> in; sleep 0.2", inputs = ["in"] }"#);
+    project.write("in", "one\n");
+    let mut watcher = Watcher::launch(&project, DEFAULTS);
+    let warning = watcher.wait("a warning", |event| event["event"] == "warning");
+    assert_eq!(warning["kind"], "loop", "{warning}");
+    watcher.wait_idle();
+    // Two restarts, then three runs to the end.
+    assert!(project.lines("in") <= 6, "{}", watcher.all());
+}
+
+#[test]
 fn a_failed_task_waits_for_a_change() {
     let project = Project::with(
         r#"

@@ -75,6 +75,8 @@ const CLOCKS: &[&str] = &[
     "exec/",
     "main.rs",
     "schedule/run",
+    "schedule/services",
+    "schedule/serving",
     "schedule/settle",
     "schedule/step",
     "schedule/wave",

@@ -2,7 +2,7 @@
 //!
 //! Lines are shown at once, or kept until the task ends. What is kept is bounded in memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -38,6 +38,8 @@ pub(crate) struct TaskOutput {
     /// Where long output is spilled.
     spill_dir: PathBuf,
     kept: HashMap<TaskName, Spool>,
+    /// What stays: its lines are shown as they come, since it has no end to wait for.
+    services: HashSet<TaskName>,
 }
 
 impl TaskOutput {
@@ -47,6 +49,14 @@ impl TaskOutput {
             style,
             spill_dir,
             kept: HashMap::new(),
+            services: HashSet::new(),
+        }
+    }
+
+    /// From now on `task` is known to be a service.
+    pub(crate) fn is_service(&mut self, task: &TaskName) {
+        if !self.services.contains(task) {
+            self.services.insert(task.clone());
         }
     }
 
@@ -57,7 +67,12 @@ impl TaskOutput {
         task: &TaskName,
         line: &OutputLine,
     ) -> io::Result<()> {
-        match self.mode {
+        let mode = match self.mode {
+            OutputMode::Stream => OutputMode::Stream,
+            _ if self.services.contains(task) => OutputMode::Prefixed,
+            mode => mode,
+        };
+        match mode {
             OutputMode::Stream => {
                 out.write_all(line.as_bytes())?;
                 out.write_all(b"\n")

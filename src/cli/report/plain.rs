@@ -155,6 +155,7 @@ impl<E: Write, O: Write> Plain<E, O> {
         state: ServiceState,
         pid: Option<u32>,
     ) -> io::Result<()> {
+        self.output.is_service(service);
         let (word, detail) = match state {
             ServiceState::Starting => ("starting", Detail::Verbose),
             ServiceState::Ready => ("ready", Detail::Normal),

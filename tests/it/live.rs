@@ -1,0 +1,186 @@
+//! Changes while something runs: what is touched, what is not, and that it comes to an end.
+
+use crate::fifo::Fifo;
+use crate::support::{DEFAULTS, Project};
+use crate::watcher::Watcher;
+
+/// A task that says its pid and waits, and one beside it that shows when a change was dealt with.
+fn gated(project: &Project, on_busy: &str) -> (Fifo, Fifo) {
+    let (here, go) = (project.fifo("here"), project.fifo("go"));
+    project.watchfile(&format!(
+        "[tasks.up]\nrun = '''\n{}; {}; cp in out\n'''\ninputs = [\"in\"]\noutputs = [\"out\"]\non_busy = \"{on_busy}\"\n\
+         [tasks.mark]\nrun = \"true\"\ninputs = [\"mark\"]\n",
+        here.say("$$"),
+        go.pass()
+    ));
+    project.write("in", "0\n").write("mark", "0\n");
+    (here, go)
+}
+
+/// Changes the input, and waits until that was seen: `mark` changes with it, and runs.
+#[track_caller]
+fn change(project: &Project, watcher: &mut Watcher, n: u32) {
+    project
+        .save("in", format!("{n}\n"))
+        .save("mark", format!("{n}\n"));
+    watcher.wait_finished("mark", "done");
+}
+
+/// The outcomes of `up`, in order.
+fn ends(watcher: &Watcher) -> Vec<String> {
+    let events = watcher.all();
+    let ends = events.of("task_finished").into_iter();
+    ends.filter(|event| event["task"] == "up")
+        .filter_map(|event| event["outcome"].as_str().map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn queue_lets_a_run_end_and_runs_again() {
+    let project = Project::new();
+    let (here, go) = gated(&project, "queue");
+    let mut watcher = Watcher::launch(&project, ["-j2"]);
+    let first = here.hear();
+    watcher.wait_finished("mark", "done");
+    for n in 1..=3 {
+        change(&project, &mut watcher, n);
+    }
+    go.open();
+    assert_ne!(here.hear(), first);
+    go.open();
+    watcher.wait_idle();
+    assert_eq!(ends(&watcher), ["done", "done"], "{}", watcher.all());
+    assert_eq!(project.read("out"), "3\n");
+}
+
+#[test]
+fn ignore_lets_a_run_end() {
+    let project = Project::new();
+    let (here, go) = gated(&project, "ignore");
+    let mut watcher = Watcher::launch(&project, ["-j2"]);
+    here.hear();
+    watcher.wait_finished("mark", "done");
+    change(&project, &mut watcher, 1);
+    go.open();
+    watcher.wait_idle();
+    assert_eq!(ends(&watcher), ["done"], "{}", watcher.all());
+    // It is not up to date for that: the next change runs it.
+    project.write("in", "2\n");
+    here.hear();
+    go.open();
+    watcher.wait_idle();
+    assert_eq!(project.read("out"), "2\n");
+}
+
+#[test]
+fn restart_stops_a_run_as_often_as_it_takes() {
+    let project = Project::new();
+    let (here, go) = gated(&project, "restart");
+    let mut watcher = Watcher::launch(&project, ["-j2"]);
+    let mut pid = here.hear();
+    watcher.wait_finished("mark", "done");
+    for n in 1..=4 {
+        change(&project, &mut watcher, n);
+        let next = here.hear();
+        assert_ne!(next, pid);
+        pid = next;
+    }
+    go.open();
+    watcher.wait_idle();
+    let expected = ["cancelled", "cancelled", "cancelled", "cancelled", "done"];
+    assert_eq!(ends(&watcher), expected, "{}", watcher.all());
+    assert_eq!(project.read("out"), "4\n");
+}
+
+#[test]
+fn auto_completes_a_run_in_three_however_often_its_input_changes() {
+    let project = Project::new();
+    let (here, go) = gated(&project, "auto");
+    let mut watcher = Watcher::launch(&project, ["-j2"]);
+    let mut n = 0;
+    watcher.wait_finished("mark", "done");
+    for _ in 0..3 {
+        for _ in 0..2 {
+            here.hear();
+            n += 1;
+            change(&project, &mut watcher, n);
+        }
+        // The third run is left to end, whatever changes.
+        let pid = here.hear();
+        for _ in 0..3 {
+            n += 1;
+            change(&project, &mut watcher, n);
+            assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
+        }
+        go.open();
+        watcher.wait_finished("up", "done");
+    }
+    here.hear();
+    go.open();
+    watcher.wait_idle();
+    let round = ["cancelled", "cancelled", "done"];
+    let expected = [&round[..], &round, &round, &["done"]].concat();
+    assert_eq!(ends(&watcher), expected, "{}", watcher.all());
+    assert_eq!(project.read("out"), format!("{n}\n"));
+}
+
+#[test]
+fn a_task_that_a_change_does_not_concern_keeps_its_process() {
+    let project = Project::new();
+    let (here, go) = gated(&project, "restart");
+    let mut watcher = Watcher::launch(&project, ["-j2"]);
+    let pid = here.hear();
+    watcher.wait_finished("mark", "done");
+    for n in 1..=5 {
+        project.save("mark", format!("{n}\n"));
+        watcher.wait_finished("mark", "done");
+    }
+    assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
+    go.open();
+    watcher.wait_idle();
+    assert_eq!(ends(&watcher), ["done"], "{}", watcher.all());
+    assert_eq!(watcher.all().of("task_started").len(), 7);
+    project.run(["check"]).ok();
+}
+
+#[test]
+fn a_task_whose_definition_changes_is_stopped_and_others_keep_their_process() {
+    let project = Project::new();
+    let (here, go) = gated(&project, "restart");
+    let other = project.fifo("other");
+    let text = project.read("watchfile.toml");
+    project.write(
+        "watchfile.toml",
+        format!(
+            "{text}[tasks.other]\nrun = \"{}; sleep 1000\"\ninputs = []\n",
+            other.say("1")
+        ),
+    );
+    let mut watcher = Watcher::launch(&project, ["-j3"]);
+    let pid = here.hear();
+    other.hear();
+    project.edit("watchfile.toml", &other.say("1"), &other.say("2"));
+    watcher.wait_finished("other", "cancelled");
+    assert_eq!(other.hear(), "2");
+    assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
+    go.open();
+    watcher.wait_finished("up", "done");
+    assert_eq!(ends(&watcher), ["done"], "{}", watcher.all());
+    watcher.stop();
+}
+
+#[test]
+fn edits_without_a_pause_end_with_the_last_content() {
+    let project = Project::new();
+    project
+        .watchfile("[tasks.up]\nrun = \"cat in > out\"\ninputs = [\"in\"]\noutputs = [\"out\"]\n");
+    project.write("in", "0");
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    for n in 1..=200 {
+        project.write("in", n.to_string());
+    }
+    while project.read("out") != "200" {
+        watcher.wait_idle();
+    }
+    watcher.stop();
+}
