@@ -150,7 +150,7 @@ impl Engine<'_> {
             }
             self.record(examined, &made, compared.quick);
         } else if self.may_write() {
-            self.note(self.records.unmark(&task.name));
+            self.note(self.records.unmark(&task.name, &self.warnings));
         }
         self.log_run(|log| log.succeeded(task.name.as_str(), ran));
         Ok(Finished::Recorded(made))
@@ -340,7 +340,10 @@ impl Engine<'_> {
             outputs: made.outputs.to_vec(),
         };
         if self.may_write() {
-            self.note(self.records.record(&examined.task, &success, &inputs));
+            self.note(
+                self.records
+                    .record(&examined.task, &success, &inputs, &self.warnings),
+            );
         }
     }
 
@@ -356,7 +359,7 @@ impl Engine<'_> {
             attempt,
             moved,
         };
-        self.records.mark(&examined.task, &marker)
+        self.records.mark(&examined.task, &marker, &self.warnings)
     }
 }
 

@@ -105,7 +105,12 @@ impl<'d> Engine<'d> {
         Self {
             disk,
             root: root.clone(),
-            records: Records::new(disk, dir.join("tasks")),
+            records: Records::new(
+                disk,
+                dir.join("tasks"),
+                dir.join("lock").join("ledger"),
+                session.clone(),
+            ),
             contents: Contents::new(disk, root, dir.join("index"), clock_path),
             store: Store::new(disk, &cache_dir, session.clone()),
             warnings,
@@ -187,6 +192,7 @@ impl<'d> Engine<'d> {
         if let Some(bytes) = self.contents.take_changes() {
             self.note(self.disk.write_atomic(&self.dir.join("index"), &bytes));
         }
+        self.note(self.records.compact(&self.warnings));
         let path = self.dir.join("runs");
         if self.run_log.get().is_some() {
             let on_disk = self.disk.read(&path).ok();
@@ -237,7 +243,7 @@ impl<'d> Engine<'d> {
     /// # Errors
     /// When something cannot be removed.
     pub fn clean_state_of(&self, task: &TaskName) -> Result<(), DiskError> {
-        self.records.forget(task)
+        self.records.forget(task, &self.warnings)
     }
 
     /// Removes every result from the store.

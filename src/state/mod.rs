@@ -16,6 +16,7 @@ mod gc;
 mod index;
 mod input;
 mod key;
+mod ledger;
 mod live;
 mod movement;
 mod outputs;

@@ -110,10 +110,19 @@ impl<'d> Store<'d> {
         self.place(copied, digest, &staged, &place)
     }
 
-    /// Keeps everything that `content` gives.
+    /// Keeps everything that `content` gives. Nothing at all needs no file.
     pub(super) fn put_stream(&self, content: &mut dyn Read) -> Result<Digest, DiskError> {
+        let mut content = content;
+        let mut first = Vec::new();
+        let n = Read::take(&mut content, 1).read_to_end(&mut first);
+        n.map_err(|source| failed_read(&self.dir, source))?;
+        if first.is_empty() {
+            return Ok(Digest::of(b""));
+        }
         let staged = self.staged()?;
-        let written = self.disk.write_new(&staged, content);
+        let written = self
+            .disk
+            .write_new(&staged, &mut first.as_slice().chain(content));
         let copied = written.and_then(|_| self.digest_of(&staged));
         let digest = copied
             .as_ref()
@@ -192,6 +201,9 @@ impl<'d> Store<'d> {
 
     /// Whether a kept content is there and right. A damaged one is dropped.
     pub(super) fn verify(&self, digest: &Digest, warnings: &Warnings) -> bool {
+        if is_of_nothing(digest) {
+            return true;
+        }
         let place = self.blob_path(digest);
         let Ok((found, _)) = self.digest_of(&place) else {
             return false;
@@ -209,6 +221,9 @@ impl<'d> Store<'d> {
 
     /// A kept content as a stream, not verified.
     pub(super) fn open(&self, digest: &Digest) -> Option<Box<dyn Read + Send>> {
+        if is_of_nothing(digest) {
+            return Some(Box::new(io::empty()));
+        }
         self.disk.open(&self.blob_path(digest)).ok()
     }
 
@@ -268,11 +283,7 @@ impl<'d> Store<'d> {
 
     fn digest_of(&self, path: &Path) -> Result<(Digest, u64), DiskError> {
         let mut reader = self.disk.open(path)?;
-        Digest::of_reader(&mut *reader).map_err(|source: io::Error| DiskError {
-            action: "read",
-            path: path.to_path_buf(),
-            source,
-        })
+        Digest::of_reader(&mut *reader).map_err(|source| failed_read(path, source))
     }
 
     fn blob_path(&self, digest: &Digest) -> PathBuf {
@@ -282,6 +293,19 @@ impl<'d> Store<'d> {
     fn result_path(&self, key: &Digest) -> PathBuf {
         sharded(&self.dir.join("ac"), key)
     }
+}
+
+fn failed_read(path: &Path, source: io::Error) -> DiskError {
+    DiskError {
+        action: "read",
+        path: path.to_path_buf(),
+        source,
+    }
+}
+
+/// Whether it is the digest of no bytes.
+fn is_of_nothing(digest: &Digest) -> bool {
+    *digest == Digest::of(b"")
 }
 
 /// `dir/ab/abcd...`
