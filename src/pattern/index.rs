@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use globset::{GlobSet, GlobSetBuilder};
 
-use super::{Pattern, PatternSet, Rest};
+use super::{Pattern, PatternSet, Rest, plain};
 use crate::path::{RelDir, RelPath};
 
 /// Many pattern sets, asked together which of them hold a path.
@@ -61,6 +61,11 @@ struct Bucket {
     everything: Vec<usize>,
     /// Whether one of those is a literal.
     named: bool,
+    /// Plain globs that only match paths with this extension.
+    by_extension: HashMap<Box<[u8]>, Vec<(Pattern, usize)>>,
+    /// The other plain globs.
+    plain: Vec<(Pattern, usize)>,
+    /// All other globs.
     globs: Vec<(Pattern, usize)>,
     automaton: OnceLock<GlobSet>,
 }
@@ -82,6 +87,13 @@ impl Buckets {
                 .or_default();
             match &pattern.rest {
                 Rest::Everything => bucket.everything.push(owner),
+                Rest::Plain(glob) => match plain::extension(glob) {
+                    Some(extension) => {
+                        let same = bucket.by_extension.entry(extension.into()).or_default();
+                        same.push((pattern.clone(), owner));
+                    }
+                    None => bucket.plain.push((pattern.clone(), owner)),
+                },
                 Rest::Glob { .. } => bucket.globs.push((pattern.clone(), owner)),
                 Rest::Literal(_) => unreachable!("BUG: literals were dealt with above"),
             }
@@ -99,6 +111,9 @@ impl Buckets {
             .for_each(&mut *found);
         for (bucket, rest) in self.above(path) {
             bucket.everything.iter().copied().for_each(&mut *found);
+            bucket
+                .plain_matching(rest)
+                .for_each(|(_, owner)| found(*owner));
             if !bucket.globs.is_empty() {
                 for hit in bucket.automaton().matches(OsStr::from_bytes(rest)) {
                     found(bucket.globs[hit].1);
@@ -111,6 +126,7 @@ impl Buckets {
         self.literals.contains_key(path)
             || self.above(path).any(|(bucket, rest)| {
                 !bucket.everything.is_empty()
+                    || bucket.plain_matching(rest).next().is_some()
                     || (!bucket.globs.is_empty()
                         && bucket.automaton().is_match(OsStr::from_bytes(rest)))
             })
@@ -128,9 +144,8 @@ impl Buckets {
             if let Some(bucket) = self.by_dir.get(above.as_bytes())
                 && (!bucket.everything.is_empty()
                     || bucket
-                        .globs
-                        .iter()
-                        .any(|(pattern, _)| pattern.may_match_below(dir)))
+                        .patterns()
+                        .any(|pattern| pattern.may_match_below(dir)))
             {
                 return true;
             }
@@ -151,6 +166,25 @@ impl Buckets {
 }
 
 impl Bucket {
+    /// The plain globs that match `rest`, a path from this directory on.
+    fn plain_matching<'a>(&'a self, rest: &'a [u8]) -> impl Iterator<Item = &'a (Pattern, usize)> {
+        let name = rest.iter().rposition(|&byte| byte == b'.');
+        let same = name.and_then(|at| self.by_extension.get(&rest[at + 1..]));
+        same.into_iter()
+            .flatten()
+            .chain(&self.plain)
+            .filter(move |(pattern, _)| pattern.rest_matches(rest))
+    }
+
+    fn patterns(&self) -> impl Iterator<Item = &Pattern> {
+        // In whichever order: the question is whether there is one.
+        let by_extension = self.by_extension.values().flatten();
+        by_extension
+            .chain(&self.plain)
+            .chain(&self.globs)
+            .map(|(pattern, _)| pattern)
+    }
+
     fn automaton(&self) -> &GlobSet {
         self.automaton.get_or_init(|| {
             let mut builder = GlobSetBuilder::new();
@@ -158,7 +192,7 @@ impl Bucket {
                 let Rest::Glob { glob, .. } = &pattern.rest else {
                     unreachable!("BUG: a bucket lists only globs");
                 };
-                builder.add(glob.clone());
+                builder.add((**glob).clone());
             }
             builder
                 .build()
