@@ -314,7 +314,8 @@ impl Engine<'_> {
                 log: self.store.put_stream(log)?,
                 duration_ms: u64::try_from(ran.duration.as_millis()).unwrap_or(u64::MAX),
             };
-            self.store.put_result(&examined.key, &result)
+            self.store
+                .put_result(&examined.key, &result, &self.warnings)
         });
     }
 

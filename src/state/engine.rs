@@ -9,11 +9,12 @@ use crate::disk::{Disk, DiskError, DiskLock, LockWait};
 use crate::path::Root;
 use crate::task_id::TaskName;
 
+use super::claims::Claims;
 use super::contents::Contents;
 use super::gc::{self, Collected};
 use super::live::Live;
 use super::outputs;
-use super::record::{Records, file_stem};
+use super::record::{Records, key_of};
 use super::runlog::{RunLog, RunStats};
 use super::store::Store;
 use super::warning::{Warning, Warnings};
@@ -62,6 +63,7 @@ pub struct Engine<'d> {
     pub(super) store: Store<'d>,
     pub(super) warnings: Warnings,
     pub(super) live: Live,
+    claims: Claims<'d>,
     dir: PathBuf,
     session: String,
     stages: AtomicU64,
@@ -115,6 +117,7 @@ impl<'d> Engine<'d> {
             store: Store::new(disk, &cache_dir, session.clone()),
             warnings,
             live: Live::default(),
+            claims: Claims::new(disk, dir.join("lock")),
             dir,
             session,
             stages: AtomicU64::new(0),
@@ -206,6 +209,9 @@ impl<'d> Engine<'d> {
                 self.note(self.disk.write_atomic(&path, &bytes));
             }
         }
+        if self.uses_store() {
+            self.note(self.store.shrink(&self.warnings));
+        }
         let added = self.store.added_bytes();
         if added > self.options.cache_size / 16 || added > 0 && self.is_collection_due() {
             self.note(self.collect().map(drop));
@@ -251,7 +257,7 @@ impl<'d> Engine<'d> {
     /// # Errors
     /// When something cannot be removed.
     pub fn clean_store(&self) -> Result<(), DiskError> {
-        for name in ["ac", "cas", "tmp"] {
+        for name in ["ac", "cas", "tmp", "bare"] {
             self.disk.remove(&self.store.dir().join(name))?;
         }
         Ok(())
@@ -322,8 +328,7 @@ impl<'d> Engine<'d> {
         if !self.may_write() {
             return Locked::Impossible;
         }
-        let path = self.dir.join("lock").join(file_stem(task));
-        match self.disk.lock(&path, wait) {
+        match self.claims.claim(&key_of(task), wait) {
             Ok(Some(lock)) => Locked::Held(lock),
             Ok(None) => Locked::Busy,
             Err(error) => {

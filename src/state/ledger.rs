@@ -49,6 +49,8 @@ pub(super) struct Values {
     pub(super) success: Option<Arc<[u8]>>,
     pub(super) inputs: Option<Arc<[u8]>>,
     pub(super) marker: Option<Arc<[u8]>>,
+    /// Where in the file it was written to last.
+    written_at: usize,
 }
 
 /// The file. See the module.
@@ -137,6 +139,24 @@ impl<'d> Ledger<'d> {
         }
     }
 
+    /// Forgets what was written longest ago if the file is larger than `bytes_max`, until half of
+    /// that is left.
+    pub(super) fn shrink(&self, bytes_max: u64, warnings: &Warnings) -> Result<(), DiskError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // What was never looked at has not grown.
+        if known.end as u64 <= bytes_max {
+            return Ok(());
+        }
+        let Ok(Some(_held)) = self.disk.lock(&self.lock_path, LockWait::Try) else {
+            return Ok(());
+        };
+        self.refresh(&mut known, warnings);
+        let keep = usize::try_from(bytes_max / 2).unwrap_or(usize::MAX);
+        let from = known.end.saturating_sub(keep);
+        known.values.retain(|_, values| values.written_at >= from);
+        self.rewrite(&mut known)
+    }
+
     /// Makes sure that `key` has no value, even where nothing can be added: if it has to be by
     /// forgetting everything.
     pub(super) fn forget_at_any_price(
@@ -195,6 +215,7 @@ impl<'d> Ledger<'d> {
         let mut bytes = frame::wrap(Kind::Ledger, &fresh.nonce);
         for (key, note) in notes {
             write_note(&mut bytes, &fresh.nonce, &key, note);
+            fresh.end = bytes.len();
             fresh.apply(key, note);
         }
         fresh.end = bytes.len();
@@ -300,6 +321,7 @@ impl Known {
 
     fn apply(&mut self, key: Key, note: &Note) {
         let values = self.values.entry(key).or_default();
+        values.written_at = self.end;
         match note {
             Note::Set(slot, value) => *values.slot(*slot) = Some(value.as_slice().into()),
             Note::Clear(slot) => *values.slot(*slot) = None,
@@ -480,6 +502,22 @@ mod tests {
         assert!(disk.read(Path::new(PATH)).unwrap().len() < 200);
         put(&two, "after").unwrap();
         assert_eq!(success(&one).as_deref(), Some("after"));
+    }
+
+    #[test]
+    fn what_was_written_longest_ago_is_forgotten_first() {
+        let disk = MemDisk::new();
+        let one = ledger(&disk);
+        let text = "x".repeat(52);
+        for n in 0..10 {
+            let note = set(Slot::Success, &text);
+            one.put(&[n; 16], &[note], &Warnings::default()).unwrap();
+        }
+        let holds = |n| one.get(&[n; 16], &Warnings::default()) != Values::default();
+        one.shrink(2000, &Warnings::default()).unwrap();
+        assert!((0..10).all(holds));
+        one.shrink(800, &Warnings::default()).unwrap();
+        assert!((6..10).all(holds) && !(0..6).any(holds));
     }
 
     #[test]

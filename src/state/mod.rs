@@ -5,6 +5,7 @@
 //! are looked at through [`Disk`](crate::disk::Disk). See `docs/design/state.md`.
 
 mod attempt;
+mod claims;
 mod clock;
 mod compare;
 mod contents;

@@ -223,14 +223,14 @@ fn encode(value: &impl Serialize) -> Vec<u8> {
 }
 
 /// What a task's values are kept under.
-fn key_of(task: &TaskName) -> ledger::Key {
+pub(super) fn key_of(task: &TaskName) -> ledger::Key {
     let digest = Digest::of(task.as_str().as_bytes());
     let key = digest.as_bytes().first_chunk();
     *key.expect("a digest is longer")
 }
 
 /// A file name for a task: task names may hold anything.
-pub(super) fn file_stem(task: &TaskName) -> String {
+fn file_stem(task: &TaskName) -> String {
     let mut hex = Digest::of(task.as_str().as_bytes()).to_string();
     hex.truncate(32);
     hex
