@@ -124,12 +124,12 @@ impl<'d> Ledger<'d> {
         let keep = held.is_some().then_some(known.end as u64);
         match self.disk.append(&self.path, keep, &bytes) {
             Ok(stat) => {
-                known.end += bytes.len();
-                // Without a lock others may have written in between.
-                known.stat = (stat.size == known.end as u64).then_some(stat);
                 for note in notes {
                     known.apply(*key, note);
                 }
+                known.end += bytes.len();
+                // Without a lock others may have written in between.
+                known.stat = (stat.size == known.end as u64).then_some(stat);
                 Ok(())
             }
             Err(error) => {
