@@ -8,7 +8,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use globset::{Glob, GlobBuilder, GlobMatcher};
 
@@ -74,10 +74,10 @@ enum Rest {
     /// `**`: everything below.
     Everything,
     /// Only `*`, `?` and `**` in it.
-    Plain(Box<str>),
+    Plain(Arc<str>),
     /// Anything else. The matcher is made when it is first asked.
     Glob {
-        glob: Box<Glob>,
+        glob: Arc<Glob>,
         matcher: OnceLock<GlobMatcher>,
     },
 }
@@ -327,7 +327,7 @@ fn glob_rest(pattern: &str, rest: &str) -> Result<Rest, PatternError> {
             reason: error.kind().to_string(),
         })?;
     Ok(Rest::Glob {
-        glob: Box::new(glob),
+        glob: Arc::new(glob),
         matcher: OnceLock::new(),
     })
 }

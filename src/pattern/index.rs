@@ -61,14 +61,23 @@ struct Bucket {
     everything: Vec<usize>,
     /// Whether one of those is a literal.
     named: bool,
-    /// Plain globs that only match paths with this extension.
-    by_extension: HashMap<Box<[u8]>, Vec<(Pattern, usize)>>,
-    /// The other plain globs.
     plain: Vec<(Pattern, usize)>,
+    /// Where there are many plain globs: which of them match only paths with one extension.
+    by_extension: OnceLock<Box<ByExtension>>,
     /// All other globs.
     globs: Vec<(Pattern, usize)>,
-    automaton: OnceLock<GlobSet>,
+    automaton: OnceLock<Box<GlobSet>>,
 }
+
+/// Places in a list of plain globs.
+#[derive(Clone, Debug, Default)]
+struct ByExtension {
+    only: HashMap<Box<[u8]>, Vec<usize>>,
+    any: Vec<usize>,
+}
+
+/// From so many plain globs on they are looked up by extension.
+const LOOKUP_FROM: usize = 8;
 
 impl Buckets {
     pub(super) fn new<'a>(patterns: impl Iterator<Item = (&'a Pattern, usize)>) -> Self {
@@ -87,13 +96,7 @@ impl Buckets {
                 .or_default();
             match &pattern.rest {
                 Rest::Everything => bucket.everything.push(owner),
-                Rest::Plain(glob) => match plain::extension(glob) {
-                    Some(extension) => {
-                        let same = bucket.by_extension.entry(extension.into()).or_default();
-                        same.push((pattern.clone(), owner));
-                    }
-                    None => bucket.plain.push((pattern.clone(), owner)),
-                },
+                Rest::Plain(_) => bucket.plain.push((pattern.clone(), owner)),
                 Rest::Glob { .. } => bucket.globs.push((pattern.clone(), owner)),
                 Rest::Literal(_) => unreachable!("BUG: literals were dealt with above"),
             }
@@ -168,21 +171,40 @@ impl Buckets {
 impl Bucket {
     /// The plain globs that match `rest`, a path from this directory on.
     fn plain_matching<'a>(&'a self, rest: &'a [u8]) -> impl Iterator<Item = &'a (Pattern, usize)> {
-        let name = rest.iter().rposition(|&byte| byte == b'.');
-        let same = name.and_then(|at| self.by_extension.get(&rest[at + 1..]));
-        same.into_iter()
-            .flatten()
-            .chain(&self.plain)
+        let is_long = self.plain.len() >= LOOKUP_FROM;
+        let looked_up = is_long.then(|| self.by_extension());
+        let places = looked_up.into_iter().flat_map(move |lookup| {
+            let dot = rest.iter().rposition(|&byte| byte == b'.');
+            let same = dot.and_then(|at| lookup.only.get(&rest[at + 1..]));
+            same.into_iter().flatten().chain(&lookup.any)
+        });
+        let short = if is_long { &[][..] } else { &self.plain[..] };
+        places
+            .map(|&place| &self.plain[place])
+            .chain(short)
             .filter(move |(pattern, _)| pattern.rest_matches(rest))
     }
 
+    fn by_extension(&self) -> &ByExtension {
+        self.by_extension.get_or_init(|| {
+            let mut lookup = ByExtension::default();
+            for (place, (pattern, _)) in self.plain.iter().enumerate() {
+                let Rest::Plain(glob) = &pattern.rest else {
+                    unreachable!("BUG: only plain globs are listed here");
+                };
+                match plain::extension(glob) {
+                    Some(extension) => lookup.only.entry(extension.into()).or_default(),
+                    None => &mut lookup.any,
+                }
+                .push(place);
+            }
+            Box::new(lookup)
+        })
+    }
+
     fn patterns(&self) -> impl Iterator<Item = &Pattern> {
-        // In whichever order: the question is whether there is one.
-        let by_extension = self.by_extension.values().flatten();
-        by_extension
-            .chain(&self.plain)
-            .chain(&self.globs)
-            .map(|(pattern, _)| pattern)
+        let all = self.plain.iter().chain(&self.globs);
+        all.map(|(pattern, _)| pattern)
     }
 
     fn automaton(&self) -> &GlobSet {
@@ -194,9 +216,8 @@ impl Bucket {
                 };
                 builder.add((**glob).clone());
             }
-            builder
-                .build()
-                .expect("each glob was checked when it was parsed")
+            let set = builder.build();
+            Box::new(set.expect("each glob was checked when it was parsed"))
         })
     }
 }
