@@ -176,6 +176,20 @@ pub trait Disk: Send + Sync {
     /// As `open` with `O_EXCL` and `write`; what `content` returns.
     fn write_new(&self, path: &Path, content: &mut dyn Read) -> Result<u64, DiskError>;
 
+    /// What is in a regular file from `offset` on, with its stat from before that was read. A link
+    /// is not followed.
+    ///
+    /// # Errors
+    /// As `open` and `read`; `InvalidInput` when it is not a regular file.
+    fn read_from(&self, path: &Path, offset: u64) -> Result<(FileStat, Vec<u8>), DiskError>;
+
+    /// Adds `bytes` at the end of a file that is there, in one write; its stat after that. First
+    /// cuts the file to `keep` bytes, if that is given and it is longer.
+    ///
+    /// # Errors
+    /// As `open` and `write`; the file is cut back to what it was then, if the system lets it.
+    fn append(&self, path: &Path, keep: Option<u64>, bytes: &[u8]) -> Result<FileStat, DiskError>;
+
     /// Copies the content of `from` to a new file `to`: by sharing its blocks where the file
     /// system can, else byte by byte; never as a hard link. Not atomic.
     ///

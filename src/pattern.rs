@@ -8,13 +8,14 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use globset::{Glob, GlobBuilder, GlobMatcher};
 
 use crate::path::{RelDir, RelPath};
 
 mod index;
+mod plain;
 mod set;
 
 pub use index::PatternIndex;
@@ -72,16 +73,17 @@ enum Rest {
     Literal(RelPath),
     /// `**`: everything below.
     Everything,
+    /// Only `*`, `?` and `**` in it.
+    Plain(Arc<str>),
     /// Anything else. The matcher is made when it is first asked.
     Glob {
-        glob: Glob,
+        glob: Arc<Glob>,
         matcher: OnceLock<GlobMatcher>,
-        parts: Vec<Part>,
     },
 }
 
 /// One component of a glob, as far as it helps to prune a walk.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Part {
     Literal(Vec<u8>),
     /// One component with wildcards: any name may match.
@@ -185,7 +187,7 @@ impl Pattern {
     pub fn as_literal(&self) -> Option<&RelPath> {
         match &self.rest {
             Rest::Literal(path) => Some(path),
-            Rest::Everything | Rest::Glob { .. } => None,
+            Rest::Everything | Rest::Plain(_) | Rest::Glob { .. } => None,
         }
     }
 
@@ -199,12 +201,20 @@ impl Pattern {
         match &self.rest {
             Rest::Literal(own) => path == own || below(path, own),
             Rest::Everything => path.is_below(&self.prefix),
-            Rest::Glob { glob, matcher, .. } => {
-                path.is_below(&self.prefix)
-                    && matcher
-                        .get_or_init(|| glob.compile_matcher())
-                        .is_match(OsStr::from_bytes(below_prefix(path, &self.prefix)))
+            Rest::Plain(_) | Rest::Glob { .. } => {
+                path.is_below(&self.prefix) && self.rest_matches(below_prefix(path, &self.prefix))
             }
+        }
+    }
+
+    /// Whether a glob matches `rest`, a path from its literal directory on.
+    fn rest_matches(&self, rest: &[u8]) -> bool {
+        match &self.rest {
+            Rest::Plain(glob) => plain::matches(glob.as_bytes(), rest),
+            Rest::Glob { glob, matcher } => matcher
+                .get_or_init(|| glob.compile_matcher())
+                .is_match(OsStr::from_bytes(rest)),
+            Rest::Literal(_) | Rest::Everything => unreachable!("BUG: asked as a glob"),
         }
     }
 
@@ -220,19 +230,21 @@ impl Pattern {
         if !dir.is_within(&self.prefix) {
             return false;
         }
-        let Rest::Glob { parts, .. } = &self.rest else {
-            return true;
+        let parts = match &self.rest {
+            Rest::Plain(glob) => parts(glob),
+            Rest::Glob { glob, .. } => parts(glob.glob()),
+            Rest::Literal(_) | Rest::Everything => return true,
         };
         let Some(dir) = dir.as_rel_path() else {
             return true;
         };
         let names = below_prefix(dir, &self.prefix).split(|&byte| byte == b'/');
-        let mut parts = parts.iter();
+        let mut parts = parts.into_iter();
         for name in names {
             match parts.next() {
                 Some(Part::Any) => return true,
                 Some(Part::Wild) => {}
-                Some(Part::Literal(part)) if part == name => {}
+                Some(Part::Literal(part)) if *part == *name => {}
                 Some(Part::Literal(_)) | None => return false,
             }
         }
@@ -252,6 +264,7 @@ impl fmt::Display for Pattern {
         match &self.rest {
             Rest::Literal(path) => f.write_str(&String::from_utf8_lossy(path.file_name())),
             Rest::Everything => f.write_str("**"),
+            Rest::Plain(glob) => f.write_str(glob),
             Rest::Glob { glob, .. } => f.write_str(glob.glob()),
         }
     }
@@ -262,6 +275,7 @@ impl PartialEq for Pattern {
         let rest = match (&self.rest, &other.rest) {
             (Rest::Literal(a), Rest::Literal(b)) => a == b,
             (Rest::Everything, Rest::Everything) => true,
+            (Rest::Plain(a), Rest::Plain(b)) => a == b,
             (Rest::Glob { glob: a, .. }, Rest::Glob { glob: b, .. }) => a.glob() == b.glob(),
             _ => false,
         };
@@ -300,6 +314,9 @@ fn glob_rest(pattern: &str, rest: &str) -> Result<Rest, PatternError> {
     } else {
         rest.to_owned()
     };
+    if plain::is_plain(&rest) {
+        return Ok(Rest::Plain(rest.into()));
+    }
     let glob = GlobBuilder::new(&rest)
         .literal_separator(true)
         .backslash_escape(true)
@@ -310,31 +327,31 @@ fn glob_rest(pattern: &str, rest: &str) -> Result<Rest, PatternError> {
             reason: error.kind().to_string(),
         })?;
     Ok(Rest::Glob {
-        glob,
+        glob: Arc::new(glob),
         matcher: OnceLock::new(),
-        parts: parts(&rest),
     })
 }
 
-fn parts(rest: &str) -> Vec<Part> {
-    let mut parts = Vec::new();
+/// The components of a glob, up to one that anything may follow.
+fn parts(rest: &str) -> impl Iterator<Item = Part> {
     let mut text = rest;
-    while !text.is_empty() {
+    std::iter::from_fn(move || {
+        if text.is_empty() {
+            return None;
+        }
         if let Some((literal, tail)) = next_literal(text) {
-            parts.push(Part::Literal(literal));
             text = tail;
-            continue;
+            return Some(Part::Literal(literal));
         }
         let (part, tail) = text.split_once('/').unwrap_or((text, ""));
         // A brace or class may hold a `/`: from here on anything may follow.
         if part == "**" || part.contains(['{', '[']) {
-            parts.push(Part::Any);
-            return parts;
+            text = "";
+            return Some(Part::Any);
         }
-        parts.push(Part::Wild);
         text = tail;
-    }
-    parts
+        Some(Part::Wild)
+    })
 }
 
 /// `path` without the directory it is known to lie below.

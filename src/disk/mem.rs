@@ -407,6 +407,34 @@ impl Disk for MemDisk {
         Ok(bytes.len() as u64)
     }
 
+    fn read_from(&self, path: &Path, offset: u64) -> Result<(FileStat, Vec<u8>), DiskError> {
+        let stat = self.stat(path)?;
+        let bytes = self.read(path)?;
+        let start = usize::try_from(offset).map_or(bytes.len(), |start| start.min(bytes.len()));
+        Ok((stat, bytes[start..].to_vec()))
+    }
+
+    fn append(&self, path: &Path, keep: Option<u64>, bytes: &[u8]) -> Result<FileStat, DiskError> {
+        self.step("append", path, |inner, go| {
+            let mut all = inner.bytes(path)?.to_vec();
+            if let Some(keep) = keep {
+                all.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+            }
+            let len = if go == Go::Half {
+                bytes.len() / 2
+            } else {
+                bytes.len()
+            };
+            all.extend_from_slice(&bytes[..len]);
+            let now = inner.now;
+            let node = inner.node_mut(path)?;
+            node.content = Content::File(all.into());
+            (node.mtime, node.ctime) = (now, now);
+            Ok(())
+        })?;
+        self.stat(path)
+    }
+
     fn copy(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
         let bytes = self.look("open", from, |inner| inner.bytes(from))?;
         self.step("copy", to, |inner, go| inner.create(to, &bytes, go))

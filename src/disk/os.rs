@@ -70,6 +70,38 @@ impl Disk for OsDisk {
             .at("write", path)
     }
 
+    fn read_from(&self, path: &Path, offset: u64) -> Result<(FileStat, Vec<u8>), DiskError> {
+        let read = || -> io::Result<(FileStat, Vec<u8>)> {
+            let mut file = open_regular(path)?;
+            let stat = FileStat::from(&file.metadata()?);
+            let expected = usize::try_from(stat.size.saturating_sub(offset)).unwrap_or(0);
+            let mut bytes = Vec::with_capacity(expected);
+            file.seek(io::SeekFrom::Start(offset))?;
+            file.read_to_end(&mut bytes)?;
+            Ok((stat, bytes))
+        };
+        read().at("read", path)
+    }
+
+    fn append(&self, path: &Path, keep: Option<u64>, bytes: &[u8]) -> Result<FileStat, DiskError> {
+        let append = || -> io::Result<FileStat> {
+            let mut file = OpenOptions::new().append(true).open(path)?;
+            if let Some(keep) = keep
+                && file.metadata()?.len() > keep
+            {
+                file.set_len(keep)?;
+            }
+            let written = file.write_all(bytes);
+            if let (Err(_), Some(keep)) = (&written, keep) {
+                // The error that matters is the first one; a torn end is cut by the next append.
+                drop(file.set_len(keep));
+            }
+            written?;
+            Ok(FileStat::from(&file.metadata()?))
+        };
+        append().at("write", path)
+    }
+
     fn copy(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
         let mut source = open_regular(from).at("read", from)?;
         let mut target = File::create_new(to).at("write", to)?;
@@ -222,6 +254,18 @@ mod tests {
             OsDisk.read_dir(&dir.path().join("a/b")).unwrap(),
             [PathBuf::from("file")]
         );
+    }
+
+    #[test]
+    fn an_append_cuts_what_is_not_to_be_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        assert!(OsDisk.append(&path, None, b"x").unwrap_err().is_not_found());
+        OsDisk.write_atomic(&path, b"one, torn").unwrap();
+        let stat = OsDisk.append(&path, Some(5), b"two").unwrap();
+        assert_eq!(OsDisk.read_from(&path, 5).unwrap(), (stat, b"two".to_vec()));
+        OsDisk.append(&path, None, b"!").unwrap();
+        assert_eq!(OsDisk.read(&path).unwrap(), b"one, two!");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use globset::{GlobSet, GlobSetBuilder};
 
-use super::{Pattern, PatternSet, Rest};
+use super::{Pattern, PatternSet, Rest, plain};
 use crate::path::{RelDir, RelPath};
 
 /// Many pattern sets, asked together which of them hold a path.
@@ -61,9 +61,23 @@ struct Bucket {
     everything: Vec<usize>,
     /// Whether one of those is a literal.
     named: bool,
+    plain: Vec<(Pattern, usize)>,
+    /// Where there are many plain globs: which of them match only paths with one extension.
+    by_extension: OnceLock<Box<ByExtension>>,
+    /// All other globs.
     globs: Vec<(Pattern, usize)>,
-    automaton: OnceLock<GlobSet>,
+    automaton: OnceLock<Box<GlobSet>>,
 }
+
+/// Places in a list of plain globs.
+#[derive(Clone, Debug, Default)]
+struct ByExtension {
+    only: HashMap<Box<[u8]>, Vec<usize>>,
+    any: Vec<usize>,
+}
+
+/// From so many plain globs on they are looked up by extension.
+const LOOKUP_FROM: usize = 8;
 
 impl Buckets {
     pub(super) fn new<'a>(patterns: impl Iterator<Item = (&'a Pattern, usize)>) -> Self {
@@ -82,6 +96,7 @@ impl Buckets {
                 .or_default();
             match &pattern.rest {
                 Rest::Everything => bucket.everything.push(owner),
+                Rest::Plain(_) => bucket.plain.push((pattern.clone(), owner)),
                 Rest::Glob { .. } => bucket.globs.push((pattern.clone(), owner)),
                 Rest::Literal(_) => unreachable!("BUG: literals were dealt with above"),
             }
@@ -99,6 +114,9 @@ impl Buckets {
             .for_each(&mut *found);
         for (bucket, rest) in self.above(path) {
             bucket.everything.iter().copied().for_each(&mut *found);
+            bucket
+                .plain_matching(rest)
+                .for_each(|(_, owner)| found(*owner));
             if !bucket.globs.is_empty() {
                 for hit in bucket.automaton().matches(OsStr::from_bytes(rest)) {
                     found(bucket.globs[hit].1);
@@ -111,6 +129,7 @@ impl Buckets {
         self.literals.contains_key(path)
             || self.above(path).any(|(bucket, rest)| {
                 !bucket.everything.is_empty()
+                    || bucket.plain_matching(rest).next().is_some()
                     || (!bucket.globs.is_empty()
                         && bucket.automaton().is_match(OsStr::from_bytes(rest)))
             })
@@ -128,9 +147,8 @@ impl Buckets {
             if let Some(bucket) = self.by_dir.get(above.as_bytes())
                 && (!bucket.everything.is_empty()
                     || bucket
-                        .globs
-                        .iter()
-                        .any(|(pattern, _)| pattern.may_match_below(dir)))
+                        .patterns()
+                        .any(|pattern| pattern.may_match_below(dir)))
             {
                 return true;
             }
@@ -151,6 +169,44 @@ impl Buckets {
 }
 
 impl Bucket {
+    /// The plain globs that match `rest`, a path from this directory on.
+    fn plain_matching<'a>(&'a self, rest: &'a [u8]) -> impl Iterator<Item = &'a (Pattern, usize)> {
+        let is_long = self.plain.len() >= LOOKUP_FROM;
+        let looked_up = is_long.then(|| self.by_extension());
+        let places = looked_up.into_iter().flat_map(move |lookup| {
+            let dot = rest.iter().rposition(|&byte| byte == b'.');
+            let same = dot.and_then(|at| lookup.only.get(&rest[at + 1..]));
+            same.into_iter().flatten().chain(&lookup.any)
+        });
+        let short = if is_long { &[][..] } else { &self.plain[..] };
+        places
+            .map(|&place| &self.plain[place])
+            .chain(short)
+            .filter(move |(pattern, _)| pattern.rest_matches(rest))
+    }
+
+    fn by_extension(&self) -> &ByExtension {
+        self.by_extension.get_or_init(|| {
+            let mut lookup = ByExtension::default();
+            for (place, (pattern, _)) in self.plain.iter().enumerate() {
+                let Rest::Plain(glob) = &pattern.rest else {
+                    unreachable!("BUG: only plain globs are listed here");
+                };
+                match plain::extension(glob) {
+                    Some(extension) => lookup.only.entry(extension.into()).or_default(),
+                    None => &mut lookup.any,
+                }
+                .push(place);
+            }
+            Box::new(lookup)
+        })
+    }
+
+    fn patterns(&self) -> impl Iterator<Item = &Pattern> {
+        let all = self.plain.iter().chain(&self.globs);
+        all.map(|(pattern, _)| pattern)
+    }
+
     fn automaton(&self) -> &GlobSet {
         self.automaton.get_or_init(|| {
             let mut builder = GlobSetBuilder::new();
@@ -158,11 +214,10 @@ impl Bucket {
                 let Rest::Glob { glob, .. } = &pattern.rest else {
                     unreachable!("BUG: a bucket lists only globs");
                 };
-                builder.add(glob.clone());
+                builder.add((**glob).clone());
             }
-            builder
-                .build()
-                .expect("each glob was checked when it was parsed")
+            let set = builder.build();
+            Box::new(set.expect("each glob was checked when it was parsed"))
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Patterns in order: [`PatternSet`].
 
 use std::collections::HashSet;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::index::Buckets;
 use super::{Effect, Pattern};
@@ -11,14 +11,18 @@ use crate::path::{RelDir, RelPath};
 const LOOKUP_FROM: usize = 16;
 
 /// Patterns in the order they were written: the last one that matches a path decides.
+/// Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct PatternSet {
+pub struct PatternSet(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
     patterns: Vec<Pattern>,
     lookup: OnceLock<Lookup>,
 }
 
 /// What makes a large set without exclusions quick to ask.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Lookup {
     buckets: Buckets,
     /// Every directory that some pattern's literal directory is, or lies below.
@@ -27,7 +31,7 @@ struct Lookup {
 
 impl PartialEq for PatternSet {
     fn eq(&self, other: &Self) -> bool {
-        self.patterns == other.patterns
+        Arc::ptr_eq(&self.0, &other.0) || self.0.patterns == other.0.patterns
     }
 }
 
@@ -36,20 +40,21 @@ impl Eq for PatternSet {}
 impl PatternSet {
     /// Takes the patterns in order.
     pub fn new(patterns: Vec<Pattern>) -> Self {
-        Self {
+        Self(Arc::new(Inner {
             patterns,
             lookup: OnceLock::new(),
-        }
+        }))
     }
 
     /// The patterns, in order.
     pub fn patterns(&self) -> &[Pattern] {
-        &self.patterns
+        &self.0.patterns
     }
 
     /// Whether it can match nothing.
     pub fn is_empty(&self) -> bool {
         !self
+            .0
             .patterns
             .iter()
             .any(|pattern| pattern.effect() == Effect::Include)
@@ -77,7 +82,8 @@ impl PatternSet {
 
     /// The pattern that decides about `path`: the last that matches.
     pub fn deciding(&self, path: &RelPath) -> Option<&Pattern> {
-        self.patterns
+        self.0
+            .patterns
             .iter()
             .rev()
             .find(|pattern| pattern.matches(path))
@@ -93,25 +99,27 @@ impl PatternSet {
 
     /// The including patterns.
     pub fn includes(&self) -> impl Iterator<Item = &Pattern> {
-        self.patterns
+        self.0
+            .patterns
             .iter()
             .filter(|pattern| pattern.effect() == Effect::Include)
     }
 
     fn lookup(&self) -> Option<&Lookup> {
-        if self.patterns.len() < LOOKUP_FROM {
+        if self.0.patterns.len() < LOOKUP_FROM {
             return None;
         }
         if self
+            .0
             .patterns
             .iter()
             .any(|pattern| pattern.effect() == Effect::Exclude)
         {
             return None;
         }
-        Some(self.lookup.get_or_init(|| {
+        Some(self.0.lookup.get_or_init(|| {
             let mut on_the_way = HashSet::new();
-            for pattern in &self.patterns {
+            for pattern in &self.0.patterns {
                 let mut next = Some(pattern.prefix().clone());
                 while let Some(dir) = next {
                     next = dir.parent();
@@ -120,7 +128,7 @@ impl PatternSet {
                     }
                 }
             }
-            let buckets = Buckets::new(self.patterns.iter().map(|pattern| (pattern, 0)));
+            let buckets = Buckets::new(self.0.patterns.iter().map(|pattern| (pattern, 0)));
             Lookup {
                 buckets,
                 on_the_way,

@@ -1,6 +1,6 @@
 //! What can be wrong with a graph of tasks: unknown names, cycles, outputs with two owners.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::graph::{Node, Role};
 use crate::pattern::{PatternIndex, PatternSet};
@@ -138,9 +138,12 @@ fn cycle_error(tasks: &TaskMap<Task>, path: &[(TaskId, Vec<TaskId>)], again: Tas
 
 /// Reports outputs that two tasks claim: the same pattern, or a path that another one's pattern
 /// holds.
-pub(super) fn find_shared_outputs(tasks: &TaskMap<Task>, errors: &mut Vec<Error>) {
-    let sets = PatternIndex::new(tasks.iter().map(|(_, task)| task.outputs.clone()).collect());
-    let mut owners: BTreeMap<String, (TaskId, Span)> = BTreeMap::new();
+pub(super) fn find_shared_outputs(
+    tasks: &TaskMap<Task>,
+    sets: &PatternIndex,
+    errors: &mut Vec<Error>,
+) {
+    let mut owners: HashMap<String, (TaskId, Span)> = HashMap::new();
     for (id, task) in tasks.iter() {
         for (pattern, &span) in task.outputs.patterns().iter().zip(&task.output_spans) {
             let text = pattern.to_string();

@@ -67,7 +67,8 @@ impl Plan {
         let names = check::Names::new(&tasks, &ids);
         let nodes = check::resolve(&tasks, &names, &mut errors);
         check::find_cycles(&tasks, &nodes, &mut errors);
-        check::find_shared_outputs(&tasks, &mut errors);
+        let triggers = Triggers::new(&tasks);
+        check::find_shared_outputs(&tasks, triggers.outputs(), &mut errors);
         let default = match default {
             Some(refs) => refs
                 .iter()
@@ -82,7 +83,7 @@ impl Plan {
             });
         }
         Ok(Self {
-            triggers: Triggers::new(&tasks),
+            triggers,
             graph: Graph::new(nodes),
             pool_sizes: pools.iter().map(|pool| pool.size.get()).collect(),
             tasks,

@@ -1,8 +1,8 @@
 //! Which files there are, for a run that does not watch: [`ScanFiles`].
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Session, SessionError};
 use crate::path::{RelPath, Root};
@@ -19,8 +19,18 @@ pub(super) struct ScanFiles {
     root: Root,
     options: ScanOptions,
     first: Arc<Files>,
-    /// Whether a command has run since the first look.
-    dirty: AtomicBool,
+    /// How many commands have ended since the first look.
+    ended: AtomicU64,
+    // Guards the last look after the first. Leaf lock, held to clone or to replace it.
+    last: Mutex<Option<Look>>,
+}
+
+/// A look at the files that some task may take.
+struct Look {
+    /// How many commands had ended when it began.
+    ended: u64,
+    wanted: PatternSet,
+    files: Arc<Files>,
 }
 
 impl ScanFiles {
@@ -36,25 +46,22 @@ impl ScanFiles {
             ignored,
             version: 0,
         });
-        let dirty = AtomicBool::new(false);
         let warnings = warnings.iter().map(told).collect();
         Ok((
             Self {
                 root: root.clone(),
                 options,
                 first,
-                dirty,
+                ended: AtomicU64::new(0),
+                last: Mutex::default(),
             },
             warnings,
         ))
     }
 }
 
-impl FileView for ScanFiles {
-    fn now(&self, wanted: &PatternSet) -> Arc<Files> {
-        if !self.dirty.load(Ordering::Acquire) {
-            return Arc::clone(&self.first);
-        }
+impl ScanFiles {
+    fn look(&self, wanted: &PatternSet) -> Arc<Files> {
         let options = ScanOptions {
             select: Some(wanted.clone()),
             ..self.options.clone()
@@ -77,12 +84,39 @@ impl FileView for ScanFiles {
         )
     }
 
+    fn last(&self) -> MutexGuard<'_, Option<Look>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FileView for ScanFiles {
+    fn now(&self, wanted: &PatternSet) -> Arc<Files> {
+        let ended = self.ended.load(Ordering::Acquire);
+        if ended == 0 {
+            return Arc::clone(&self.first);
+        }
+        // What commands that still run may write is not asked for before they end.
+        if let Some(last) = &*self.last()
+            && last.ended == ended
+            && last.wanted == *wanted
+        {
+            return Arc::clone(&last.files);
+        }
+        let files = self.look(wanted);
+        *self.last() = Some(Look {
+            ended,
+            wanted: wanted.clone(),
+            files: Arc::clone(&files),
+        });
+        files
+    }
+
     fn changed_since(&self, _version: u64) -> Option<Vec<RelPath>> {
         None
     }
 
     fn settle(&self) {
-        self.dirty.store(true, Ordering::Release);
+        self.ended.fetch_add(1, Ordering::AcqRel);
     }
 }
 

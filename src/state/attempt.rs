@@ -150,7 +150,7 @@ impl Engine<'_> {
             }
             self.record(examined, &made, compared.quick);
         } else if self.may_write() {
-            self.note(self.records.unmark(&task.name));
+            self.note(self.records.unmark(&task.name, &self.warnings));
         }
         self.log_run(|log| log.succeeded(task.name.as_str(), ran));
         Ok(Finished::Recorded(made))
@@ -314,7 +314,8 @@ impl Engine<'_> {
                 log: self.store.put_stream(log)?,
                 duration_ms: u64::try_from(ran.duration.as_millis()).unwrap_or(u64::MAX),
             };
-            self.store.put_result(&examined.key, &result)
+            self.store
+                .put_result(&examined.key, &result, &self.warnings)
         });
     }
 
@@ -340,7 +341,10 @@ impl Engine<'_> {
             outputs: made.outputs.to_vec(),
         };
         if self.may_write() {
-            self.note(self.records.record(&examined.task, &success, &inputs));
+            self.note(
+                self.records
+                    .record(&examined.task, &success, &inputs, &self.warnings),
+            );
         }
     }
 
@@ -356,7 +360,7 @@ impl Engine<'_> {
             attempt,
             moved,
         };
-        self.records.mark(&examined.task, &marker)
+        self.records.mark(&examined.task, &marker, &self.warnings)
     }
 }
 

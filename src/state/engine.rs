@@ -9,11 +9,12 @@ use crate::disk::{Disk, DiskError, DiskLock, LockWait};
 use crate::path::Root;
 use crate::task_id::TaskName;
 
+use super::claims::Claims;
 use super::contents::Contents;
 use super::gc::{self, Collected};
 use super::live::Live;
 use super::outputs;
-use super::record::{Records, file_stem};
+use super::record::{Records, key_of};
 use super::runlog::{RunLog, RunStats};
 use super::store::Store;
 use super::warning::{Warning, Warnings};
@@ -62,6 +63,7 @@ pub struct Engine<'d> {
     pub(super) store: Store<'d>,
     pub(super) warnings: Warnings,
     pub(super) live: Live,
+    claims: Claims<'d>,
     dir: PathBuf,
     session: String,
     stages: AtomicU64,
@@ -105,11 +107,17 @@ impl<'d> Engine<'d> {
         Self {
             disk,
             root: root.clone(),
-            records: Records::new(disk, dir.join("tasks")),
+            records: Records::new(
+                disk,
+                dir.join("tasks"),
+                dir.join("lock").join("ledger"),
+                session.clone(),
+            ),
             contents: Contents::new(disk, root, dir.join("index"), clock_path),
             store: Store::new(disk, &cache_dir, session.clone()),
             warnings,
             live: Live::default(),
+            claims: Claims::new(disk, dir.join("lock")),
             dir,
             session,
             stages: AtomicU64::new(0),
@@ -187,6 +195,7 @@ impl<'d> Engine<'d> {
         if let Some(bytes) = self.contents.take_changes() {
             self.note(self.disk.write_atomic(&self.dir.join("index"), &bytes));
         }
+        self.note(self.records.compact(&self.warnings));
         let path = self.dir.join("runs");
         if self.run_log.get().is_some() {
             let on_disk = self.disk.read(&path).ok();
@@ -199,6 +208,9 @@ impl<'d> Engine<'d> {
             if let Some(bytes) = changes {
                 self.note(self.disk.write_atomic(&path, &bytes));
             }
+        }
+        if self.uses_store() {
+            self.note(self.store.shrink(&self.warnings));
         }
         let added = self.store.added_bytes();
         if added > self.options.cache_size / 16 || added > 0 && self.is_collection_due() {
@@ -237,7 +249,7 @@ impl<'d> Engine<'d> {
     /// # Errors
     /// When something cannot be removed.
     pub fn clean_state_of(&self, task: &TaskName) -> Result<(), DiskError> {
-        self.records.forget(task)
+        self.records.forget(task, &self.warnings)
     }
 
     /// Removes every result from the store.
@@ -245,7 +257,7 @@ impl<'d> Engine<'d> {
     /// # Errors
     /// When something cannot be removed.
     pub fn clean_store(&self) -> Result<(), DiskError> {
-        for name in ["ac", "cas", "tmp"] {
+        for name in ["ac", "cas", "tmp", "bare"] {
             self.disk.remove(&self.store.dir().join(name))?;
         }
         Ok(())
@@ -316,8 +328,7 @@ impl<'d> Engine<'d> {
         if !self.may_write() {
             return Locked::Impossible;
         }
-        let path = self.dir.join("lock").join(file_stem(task));
-        match self.disk.lock(&path, wait) {
+        match self.claims.claim(&key_of(task), wait) {
             Ok(Some(lock)) => Locked::Held(lock),
             Ok(None) => Locked::Busy,
             Err(error) => {

@@ -135,8 +135,8 @@ impl Engine<'_> {
     pub fn examine(&self, subject: &Subject<'_>) -> Result<Examined, StateError> {
         let task = &subject.task.name;
         let definition = Definition::of(subject);
-        let marker = self.records.marker(task, &self.warnings);
-        let success = self.records.success(task, &self.warnings).map(Arc::new);
+        let (success, marker) = self.records.look(task, &self.warnings);
+        let success = success.map(Arc::new);
         // Taken out: what the caller tells is told once, so when this fails it is not believed
         // any more what was seen before.
         let mut seen = self.live.take(task);
@@ -363,7 +363,7 @@ impl Engine<'_> {
         known.quick = quick.or(known.quick);
         known.outputs = outputs.unwrap_or_else(|| mem::take(&mut known.outputs));
         let task = TaskName::new(&known.task);
-        self.note(self.records.record_again(&task, known));
+        self.note(self.records.record_again(&task, known, &self.warnings));
     }
 
     fn check_outputs(&self, task: &TaskName, success: &Success) -> Result<Check, StateError> {

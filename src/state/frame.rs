@@ -11,15 +11,14 @@ use crate::digest::Digest;
 const MAGIC: &[u8; 8] = b"watchrun";
 /// Raised whenever the meaning of any file changes: older state is then dropped, not converted.
 const VERSION: u32 = 1;
-const HEADER: usize = 8 + 4 + 4 + 8 + 32;
+pub(super) const HEADER: usize = 8 + 4 + 4 + 8 + 32;
 
 /// Which file it is. A file of one kind in the place of another is foreign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Index,
-    Task,
+    Ledger,
     Inputs,
-    Marker,
     Result,
     RunLog,
 }
@@ -28,9 +27,8 @@ impl Kind {
     fn tag(self) -> &'static [u8; 4] {
         match self {
             Self::Index => b"indx",
-            Self::Task => b"task",
+            Self::Ledger => b"ledg",
             Self::Inputs => b"inpt",
-            Self::Marker => b"mark",
             Self::Result => b"rslt",
             Self::RunLog => b"runs",
         }
@@ -132,37 +130,40 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let bytes = encode(Kind::Task, &value());
-        assert_eq!(decode::<Vec<String>>(Kind::Task, &bytes), Ok(value()));
+        let bytes = encode(Kind::Inputs, &value());
+        assert_eq!(decode::<Vec<String>>(Kind::Inputs, &bytes), Ok(value()));
     }
 
     #[test]
     fn every_prefix_and_every_flipped_bit_is_noticed() {
-        let bytes = encode(Kind::Task, &value());
+        let bytes = encode(Kind::Inputs, &value());
         for len in 0..bytes.len() {
-            assert!(decode::<Vec<String>>(Kind::Task, &bytes[..len]).is_err());
+            assert!(decode::<Vec<String>>(Kind::Inputs, &bytes[..len]).is_err());
         }
         for bit in 0..bytes.len() * 8 {
             let mut bytes = bytes.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode::<Vec<String>>(Kind::Task, &bytes).is_err(), "{bit}");
+            assert!(
+                decode::<Vec<String>>(Kind::Inputs, &bytes).is_err(),
+                "{bit}"
+            );
         }
     }
 
     #[test]
     fn another_kind_or_version_is_told_apart() {
-        let mut bytes = encode(Kind::Task, &value());
+        let mut bytes = encode(Kind::Inputs, &value());
         assert_eq!(
             decode::<Vec<String>>(Kind::Index, &bytes),
             Err(Spoiled::Foreign)
         );
         bytes[12] = 9;
         assert_eq!(
-            decode::<Vec<String>>(Kind::Task, &bytes),
+            decode::<Vec<String>>(Kind::Inputs, &bytes),
             Err(Spoiled::OtherVersion(9))
         );
         assert_eq!(
-            decode::<Vec<String>>(Kind::Task, b"#!/bin/sh"),
+            decode::<Vec<String>>(Kind::Inputs, b"#!/bin/sh"),
             Err(Spoiled::Foreign)
         );
     }

@@ -5,6 +5,7 @@
 //! are looked at through [`Disk`](crate::disk::Disk). See `docs/design/state.md`.
 
 mod attempt;
+mod claims;
 mod clock;
 mod compare;
 mod contents;
@@ -16,6 +17,7 @@ mod gc;
 mod index;
 mod input;
 mod key;
+mod ledger;
 mod live;
 mod movement;
 mod outputs;

@@ -1,12 +1,11 @@
 //! What is remembered of a task: [`Success`], its [`Inputs`] and the [`Marker`] of an attempt.
 //!
-//! Three small files a task. A success is written only after the command has succeeded; while an
-//! attempt is under way, and after one that failed, the marker says so and the success does not
-//! count. See the table of faults in `docs/design/state.md`.
+//! Values of one ledger for all tasks. A success is written only after the command has succeeded;
+//! while an attempt is under way, and after one that failed, the marker says so and the success
+//! does not count. See the table of faults in `docs/design/state.md`.
 
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
@@ -15,8 +14,9 @@ use crate::path::RelPath;
 use crate::task_id::TaskName;
 
 use super::definition::Definition;
-use super::frame::{self, Kind, Spoiled};
+use super::frame::{self, Kind};
 use super::input::{Content, OutputFile};
+use super::ledger::{self, Ledger, Note, Slot, Values};
 use super::warning::{Warning, Warnings};
 
 /// What a task's last success looked like, enough to find it fresh.
@@ -64,22 +64,52 @@ pub(super) enum Attempt {
     Moved,
 }
 
-/// The files under `tasks/`.
+/// Inputs that take more bytes than this have a file of their own: they are read only to name
+/// what changed, and the ledger at every start.
+const INPUTS_IN_LEDGER_MAX: usize = 2048;
+
+/// What is under `tasks/`.
 pub(super) struct Records<'d> {
     disk: &'d dyn Disk,
     dir: PathBuf,
+    ledger: Ledger<'d>,
 }
 
 impl<'d> Records<'d> {
-    pub(super) fn new(disk: &'d dyn Disk, dir: PathBuf) -> Self {
-        Self { disk, dir }
+    /// The records in `dir`; `lock` is locked while one is written.
+    pub(super) fn new(disk: &'d dyn Disk, dir: PathBuf, lock: PathBuf, session: String) -> Self {
+        Self {
+            disk,
+            ledger: Ledger::new(disk, dir.join("ledger"), lock, session),
+            dir,
+        }
     }
 
-    /// The last success, if there is one that can be read.
+    /// The last success, and the attempt that is under way or did not succeed. One that cannot be
+    /// understood counts as begun.
+    pub(super) fn look(
+        &self,
+        task: &TaskName,
+        warnings: &Warnings,
+    ) -> (Option<Success>, Option<Marker>) {
+        let Values {
+            success, marker, ..
+        } = self.ledger.get(&key_of(task), warnings);
+        let success = success.and_then(|bytes| postcard::from_bytes::<Success>(&bytes).ok());
+        let marker = marker.map(|bytes| {
+            postcard::from_bytes(&bytes).unwrap_or(Marker {
+                key: Digest::of(b""),
+                attempt: Attempt::Begun,
+                moved: 0,
+            })
+        });
+        let is_own = |success: &Success| success.task == task.as_str();
+        (success.filter(is_own), marker)
+    }
+
+    /// The last success alone.
     pub(super) fn success(&self, task: &TaskName, warnings: &Warnings) -> Option<Success> {
-        let path = self.path(task, "ok");
-        let success: Success = self.load(&path, Kind::Task, warnings).ok()??;
-        (success.task == task.as_str()).then_some(success)
+        self.look(task, warnings).0
     }
 
     /// What the success with this key was made from. `None` when that is not known any more.
@@ -89,100 +119,118 @@ impl<'d> Records<'d> {
         key: &Digest,
         warnings: &Warnings,
     ) -> Option<Inputs> {
-        let path = self.path(task, "in");
-        let inputs: Inputs = self.load(&path, Kind::Inputs, warnings).ok()??;
-        (inputs.key == *key).then_some(inputs)
+        let is_of = |inputs: &Inputs| inputs.key == *key;
+        let noted = self.ledger.get(&key_of(task), warnings).inputs;
+        let noted = noted.and_then(|bytes| postcard::from_bytes::<Inputs>(&bytes).ok());
+        noted.filter(is_of).or_else(|| {
+            let path = self.inputs_path(task);
+            load(self.disk, &path, warnings).filter(is_of)
+        })
     }
 
-    /// The attempt that is under way or did not succeed. One that cannot be read counts as begun.
-    pub(super) fn marker(&self, task: &TaskName, warnings: &Warnings) -> Option<Marker> {
-        let path = self.path(task, "run");
-        self.load(&path, Kind::Marker, warnings)
-            .unwrap_or_else(|_| {
-                Some(Marker {
-                    key: Digest::of(b""),
-                    attempt: Attempt::Begun,
-                    moved: 0,
-                })
-            })
-    }
-
-    /// Notes a success. Until the last step the attempt's marker is in force.
+    /// Notes a success and ends the attempt, in one write.
     pub(super) fn record(
         &self,
         task: &TaskName,
         success: &Success,
         inputs: &Inputs,
+        warnings: &Warnings,
     ) -> Result<(), DiskError> {
-        let inputs = frame::encode(Kind::Inputs, inputs);
-        self.disk.write_atomic(&self.path(task, "in"), &inputs)?;
-        self.record_again(task, success)?;
-        self.disk.remove(&self.path(task, "run"))
+        let bytes = encode(inputs);
+        let inputs = if bytes.len() > INPUTS_IN_LEDGER_MAX {
+            let bytes = frame::wrap(Kind::Inputs, &bytes);
+            self.disk.write_atomic(&self.inputs_path(task), &bytes)?;
+            Note::Clear(Slot::Inputs)
+        } else {
+            Note::Set(Slot::Inputs, bytes)
+        };
+        let notes = [
+            inputs,
+            Note::Set(Slot::Success, encode(success)),
+            // The last one: what is torn before it leaves the attempt in force.
+            Note::Clear(Slot::Marker),
+        ];
+        self.ledger.put(&key_of(task), &notes, warnings)
     }
 
-    /// Notes that the same success is known by other stats.
-    pub(super) fn record_again(&self, task: &TaskName, success: &Success) -> Result<(), DiskError> {
-        let success = frame::encode(Kind::Task, success);
-        self.disk.write_atomic(&self.path(task, "ok"), &success)
+    /// Notes that the same success is known by other stats. An attempt stays in force.
+    pub(super) fn record_again(
+        &self,
+        task: &TaskName,
+        success: &Success,
+        warnings: &Warnings,
+    ) -> Result<(), DiskError> {
+        let note = Note::Set(Slot::Success, encode(success));
+        self.ledger.put(&key_of(task), &[note], warnings)
     }
 
     /// Notes an attempt. When that fails the last success is forgotten, so that it cannot count.
-    pub(super) fn mark(&self, task: &TaskName, marker: &Marker) -> Result<(), DiskError> {
-        let bytes = frame::encode(Kind::Marker, marker);
-        let written = self.disk.write_atomic(&self.path(task, "run"), &bytes);
+    pub(super) fn mark(
+        &self,
+        task: &TaskName,
+        marker: &Marker,
+        warnings: &Warnings,
+    ) -> Result<(), DiskError> {
+        let note = Note::Set(Slot::Marker, encode(marker));
+        let written = self.ledger.put(&key_of(task), &[note], warnings);
         if written.is_err() {
-            self.disk.remove(&self.path(task, "ok"))?;
+            self.ledger.forget_at_any_price(&key_of(task), warnings)?;
         }
         written
     }
 
     /// Forgets the attempt: the last success, if there is one, counts again.
-    pub(super) fn unmark(&self, task: &TaskName) -> Result<(), DiskError> {
-        self.disk.remove(&self.path(task, "run"))
+    pub(super) fn unmark(&self, task: &TaskName, warnings: &Warnings) -> Result<(), DiskError> {
+        let note = Note::Clear(Slot::Marker);
+        self.ledger.put(&key_of(task), &[note], warnings)
     }
 
     /// Forgets everything about the task.
-    pub(super) fn forget(&self, task: &TaskName) -> Result<(), DiskError> {
-        ["ok", "in", "run"]
-            .iter()
-            .try_for_each(|extension| self.disk.remove(&self.path(task, extension)))
+    pub(super) fn forget(&self, task: &TaskName, warnings: &Warnings) -> Result<(), DiskError> {
+        self.disk.remove(&self.inputs_path(task))?;
+        self.ledger.forget_at_any_price(&key_of(task), warnings)
     }
 
-    /// `Ok(None)` when there is no such file, `Err` when it cannot be read.
-    fn load<T: DeserializeOwned>(
-        &self,
-        path: &Path,
-        kind: Kind,
-        warnings: &Warnings,
-    ) -> Result<Option<T>, Spoiled> {
-        let bytes = match self.disk.read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(error) => {
-                warnings.push(Warning::StateDiscarded {
-                    path: path.to_path_buf(),
-                    reason: error.source.to_string(),
-                });
-                return Err(Spoiled::Torn);
-            }
-        };
-        frame::decode(kind, &bytes)
-            .map(Some)
-            .inspect_err(|spoiled| {
-                warnings.push(Warning::StateDiscarded {
-                    path: path.to_path_buf(),
-                    reason: spoiled.to_string(),
-                });
-            })
+    /// Drops what does not count any more, if that is most of it.
+    pub(super) fn compact(&self, warnings: &Warnings) -> Result<(), DiskError> {
+        self.ledger.compact(warnings)
     }
 
-    fn path(&self, task: &TaskName, extension: &str) -> PathBuf {
-        self.dir.join(format!("{}.{extension}", file_stem(task)))
+    fn inputs_path(&self, task: &TaskName) -> PathBuf {
+        self.dir.join(format!("{}.in", file_stem(task)))
     }
 }
 
+/// The inputs in a file of their own, if there is one that can be read.
+fn load(disk: &dyn Disk, path: &Path, warnings: &Warnings) -> Option<Inputs> {
+    let reason = match disk.read(path) {
+        Ok(bytes) => match frame::decode(Kind::Inputs, &bytes) {
+            Ok(inputs) => return Some(inputs),
+            Err(spoiled) => spoiled.to_string(),
+        },
+        Err(error) if error.is_not_found() => return None,
+        Err(error) => error.source.to_string(),
+    };
+    warnings.push(Warning::StateDiscarded {
+        path: path.to_path_buf(),
+        reason,
+    });
+    None
+}
+
+fn encode(value: &impl Serialize) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("plain data of known length is always serialisable")
+}
+
+/// What a task's values are kept under.
+pub(super) fn key_of(task: &TaskName) -> ledger::Key {
+    let digest = Digest::of(task.as_str().as_bytes());
+    let key = digest.as_bytes().first_chunk();
+    *key.expect("a digest is longer")
+}
+
 /// A file name for a task: task names may hold anything.
-pub(super) fn file_stem(task: &TaskName) -> String {
+fn file_stem(task: &TaskName) -> String {
     let mut hex = Digest::of(task.as_str().as_bytes()).to_string();
     hex.truncate(32);
     hex

@@ -16,10 +16,14 @@ use crate::path::RelPath;
 
 use super::frame::{self, Kind};
 use super::input::Content;
+use super::ledger::{self, Ledger, Note, Slot};
 use super::warning::{Warning, Warnings};
 
 /// An entry is touched at most this often when it is used.
 pub(super) const TOUCH_NS: i64 = 3_600_000_000_000;
+
+/// Some ten thousand results that consist of a success alone.
+const BARE_BYTES_MAX: u64 = 2 << 20;
 
 /// What a key produced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +55,8 @@ pub(super) struct Store<'d> {
     /// Set by the first failure to write: nothing more is stored then.
     is_broken: AtomicBool,
     added_bytes: AtomicU64,
+    /// Results without outputs of commands that printed nothing: not worth a file each.
+    bare: Ledger<'d>,
 }
 
 impl<'d> Store<'d> {
@@ -58,8 +64,14 @@ impl<'d> Store<'d> {
         Self {
             disk,
             dir: dir.to_path_buf(),
-            session,
             counter: AtomicU64::new(0),
+            bare: Ledger::new(
+                disk,
+                dir.join("bare"),
+                dir.join("bare.lock"),
+                session.clone(),
+            ),
+            session,
             is_broken: AtomicBool::new(false),
             added_bytes: AtomicU64::new(0),
         }
@@ -110,10 +122,19 @@ impl<'d> Store<'d> {
         self.place(copied, digest, &staged, &place)
     }
 
-    /// Keeps everything that `content` gives.
+    /// Keeps everything that `content` gives. Nothing at all needs no file.
     pub(super) fn put_stream(&self, content: &mut dyn Read) -> Result<Digest, DiskError> {
+        let mut content = content;
+        let mut first = Vec::new();
+        let n = Read::take(&mut content, 1).read_to_end(&mut first);
+        n.map_err(|source| failed_read(&self.dir, source))?;
+        if first.is_empty() {
+            return Ok(Digest::of(b""));
+        }
         let staged = self.staged()?;
-        let written = self.disk.write_new(&staged, content);
+        let written = self
+            .disk
+            .write_new(&staged, &mut first.as_slice().chain(content));
         let copied = written.and_then(|_| self.digest_of(&staged));
         let digest = copied
             .as_ref()
@@ -123,8 +144,17 @@ impl<'d> Store<'d> {
     }
 
     /// Keeps what `key` produced. Its contents are in the store already.
-    pub(super) fn put_result(&self, key: &Digest, result: &StoredResult) -> Result<(), DiskError> {
+    pub(super) fn put_result(
+        &self,
+        key: &Digest,
+        result: &StoredResult,
+        warnings: &Warnings,
+    ) -> Result<(), DiskError> {
         let bytes = frame::encode(Kind::Result, result);
+        if result.outputs.is_empty() && is_of_nothing(&result.log) {
+            let note = Note::Set(Slot::Success, bytes);
+            return self.bare.put(&short(key), &[note], warnings);
+        }
         self.added_bytes
             .fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.disk.write_atomic(&self.result_path(key), &bytes)
@@ -133,7 +163,11 @@ impl<'d> Store<'d> {
     /// What `key` produced, if that is known. A damaged entry is dropped.
     pub(super) fn result(&self, key: &Digest, warnings: &Warnings) -> Option<StoredResult> {
         let path = self.result_path(key);
-        let bytes = self.disk.read(&path).ok()?;
+        let bare = self.bare.get(&short(key), warnings).success;
+        let bytes = match bare {
+            Some(bytes) => bytes.to_vec(),
+            None => self.disk.read(&path).ok()?,
+        };
         let reason = match frame::decode::<StoredResult>(Kind::Result, &bytes) {
             Ok(result) if result.key == *key => return Some(result),
             Ok(_) => "the result of another key".to_owned(),
@@ -148,10 +182,16 @@ impl<'d> Store<'d> {
         let path = self.result_path(key);
         // What cannot be removed is refused again next time.
         drop(self.disk.remove(&path));
+        drop(self.bare.forget_at_any_price(&short(key), warnings));
         warnings.push(Warning::StoreEntryRefused {
             path,
             reason: reason.to_owned(),
         });
+    }
+
+    /// Bounds what is kept beside the files.
+    pub(super) fn shrink(&self, warnings: &Warnings) -> Result<(), DiskError> {
+        self.bare.shrink(BARE_BYTES_MAX, warnings)
     }
 
     /// Drops the entry of `key`: a part of it was collected.
@@ -192,6 +232,9 @@ impl<'d> Store<'d> {
 
     /// Whether a kept content is there and right. A damaged one is dropped.
     pub(super) fn verify(&self, digest: &Digest, warnings: &Warnings) -> bool {
+        if is_of_nothing(digest) {
+            return true;
+        }
         let place = self.blob_path(digest);
         let Ok((found, _)) = self.digest_of(&place) else {
             return false;
@@ -209,6 +252,9 @@ impl<'d> Store<'d> {
 
     /// A kept content as a stream, not verified.
     pub(super) fn open(&self, digest: &Digest) -> Option<Box<dyn Read + Send>> {
+        if is_of_nothing(digest) {
+            return Some(Box::new(io::empty()));
+        }
         self.disk.open(&self.blob_path(digest)).ok()
     }
 
@@ -268,11 +314,7 @@ impl<'d> Store<'d> {
 
     fn digest_of(&self, path: &Path) -> Result<(Digest, u64), DiskError> {
         let mut reader = self.disk.open(path)?;
-        Digest::of_reader(&mut *reader).map_err(|source: io::Error| DiskError {
-            action: "read",
-            path: path.to_path_buf(),
-            source,
-        })
+        Digest::of_reader(&mut *reader).map_err(|source| failed_read(path, source))
     }
 
     fn blob_path(&self, digest: &Digest) -> PathBuf {
@@ -282,6 +324,24 @@ impl<'d> Store<'d> {
     fn result_path(&self, key: &Digest) -> PathBuf {
         sharded(&self.dir.join("ac"), key)
     }
+}
+
+fn failed_read(path: &Path, source: io::Error) -> DiskError {
+    DiskError {
+        action: "read",
+        path: path.to_path_buf(),
+        source,
+    }
+}
+
+fn short(key: &Digest) -> ledger::Key {
+    let short = key.as_bytes().first_chunk();
+    *short.expect("a digest is longer")
+}
+
+/// Whether it is the digest of no bytes.
+fn is_of_nothing(digest: &Digest) -> bool {
+    *digest == Digest::of(b"")
 }
 
 /// `dir/ab/abcd...`

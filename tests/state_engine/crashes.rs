@@ -6,7 +6,7 @@ use watchrun::disk::Disk;
 use watchrun::disk::mem::Fault;
 use watchrun::state::Start;
 
-use crate::world::{World, text};
+use crate::world::{World, patterns, text};
 
 /// What a session does: `src/a` became `x`; build, or restore if `back`.
 fn session(world: &World, restores: bool) -> bool {
@@ -166,6 +166,93 @@ fn every_state_file_cut_at_every_byte_is_noticed() {
         }
     }
     assert!(cuts > 900, "{cuts}");
+}
+
+/// A task that makes nothing and prints nothing succeeds, is edited, succeeds again.
+fn bare() -> World {
+    let mut world = World::new();
+    world.task.outputs = patterns(&[]);
+    for content in ["x", "A"] {
+        world.edit("src/a", content);
+        assert!(bare_session(&world));
+        world.disk.tick();
+    }
+    world
+}
+
+/// Makes the task fresh, by running it only if that has to be.
+fn bare_session(world: &World) -> bool {
+    let engine = world.engine();
+    let Ok(mut examined) = world.subject(|subject| engine.examine(subject)) else {
+        return false;
+    };
+    let restored = world.subject(|subject| engine.restore(&examined, subject));
+    if text(&examined) != "fresh" && !matches!(restored, Ok(Some(_))) {
+        engine.begin(&mut examined, Start::Anew);
+        world.disk.tick();
+        let log = &mut &b""[..];
+        let finished =
+            world.subject(|after| engine.finish(&examined, after, crate::world::RAN, log));
+        engine.save();
+        return finished.is_ok();
+    }
+    engine.save();
+    true
+}
+
+#[test]
+fn a_success_that_left_nothing_is_restored_and_never_made_up() {
+    let built = bare();
+    built.edit("src/a", "x");
+    assert!(built.restore().is_some(), "it succeeded with this content");
+    built.edit("src/a", "never seen");
+    assert!(built.restore().is_none());
+    assert_eq!(
+        built.log(&{
+            built.edit("src/a", "A");
+            built.restore().unwrap()
+        }),
+        b""
+    );
+}
+
+#[test]
+fn faults_of_a_success_that_left_nothing_leave_no_false_fresh() {
+    for step in 0.. {
+        let mut world = bare();
+        world.disk = world.disk.snapshot();
+        world.edit("src/a", "new");
+        world.disk.set_fault(Some(Fault::KillAt(step)));
+        bare_session(&world);
+        let steps = world.disk.steps();
+        world.disk.revive();
+        world.disk.tick();
+        world.edit("src/a", "newer");
+        assert_ne!(text(&world.examine(&world.engine())), "fresh", "{step}");
+        assert!(world.restore().is_none(), "{step}");
+        assert!(bare_session(&world), "{step}");
+        world.disk.tick();
+        assert_eq!(text(&world.examine(&world.engine())), "fresh", "{step}");
+        if step > steps {
+            break;
+        }
+    }
+    let built = bare();
+    for file in built.state_files() {
+        let whole = built.disk.read(&file).unwrap();
+        for len in 0..whole.len() {
+            let mut world = built.clone();
+            world.disk = world.disk.snapshot();
+            world.disk.edit(&file, &whole[..len]);
+            world.disk.tick();
+            world.edit("src/a", "new");
+            assert_ne!(text(&world.examine(&world.engine())), "fresh");
+            assert!(world.restore().is_none());
+            assert!(bare_session(&world));
+            world.disk.tick();
+            assert_eq!(text(&world.examine(&world.engine())), "fresh");
+        }
+    }
 }
 
 #[test]
