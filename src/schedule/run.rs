@@ -236,7 +236,7 @@ impl Driver {
         let due: Vec<TaskId> = self.held.iter().filter_map(due).collect();
         for id in due {
             self.held.remove(&id);
-            self.schedule.release(id);
+            self.schedule.release_undisturbed(id);
         }
         self.pump();
     }

@@ -208,7 +208,6 @@ impl Driver {
         let outcome = finished.outcome;
         self.finished(id, finished);
         if outcome == Outcome::Cancelled {
-            self.progress[id].again = false;
             self.ended(id, outcome, false);
             return;
         }

@@ -285,9 +285,10 @@ impl Schedule {
                 self.restarts[id] += 1;
                 self.reconsider(id);
             }
-            // The restarts go on counting: what disturbed it may have been its own writes, and only
-            // a change that finds it at rest proves otherwise.
-            Busy::Suspect | Busy::Rechecking | Busy::Queued => self.reconsider(id),
+            Busy::Suspect | Busy::Rechecking | Busy::Queued => {
+                self.restarts[id] = 0;
+                self.reconsider(id);
+            }
             Busy::Undisturbed if again && self.graph.nodes()[id].on_busy != OnBusy::Ignore => {
                 self.reconsider(id);
             }
@@ -354,6 +355,13 @@ impl Schedule {
     /// Keeps a task that waits from being checked until it is released: one more blocker.
     pub fn hold(&mut self, id: TaskId) {
         self.shift_blockers(id, false);
+    }
+
+    /// Takes back a [`Self::hold`]. The next run is left to end whatever changes, if `on_busy` is
+    /// `auto`: nothing did change while the task was held.
+    pub fn release_undisturbed(&mut self, id: TaskId) {
+        self.restarts[id] = RESTARTS_MAX;
+        self.release(id);
     }
 
     /// Takes back a [`Self::hold`].

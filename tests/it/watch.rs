@@ -327,8 +327,8 @@ fn a_slow_task_that_never_settles_is_stopped_too() {
     let warning = watcher.wait("a warning", |event| event["event"] == "warning");
     assert_eq!(warning["kind"], "loop", "{warning}");
     watcher.wait_idle();
-    // Two restarts, then three runs to the end.
-    assert!(project.lines("in") <= 6, "{}", watcher.all());
+    // Two restarts before each of two runs to the end, then one that nothing disturbs.
+    assert!(project.lines("in") <= 8, "{}", watcher.all());
 }
 
 #[test]
