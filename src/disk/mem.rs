@@ -410,8 +410,8 @@ impl Disk for MemDisk {
     fn read_from(&self, path: &Path, offset: u64) -> Result<(FileStat, Vec<u8>), DiskError> {
         let stat = self.stat(path)?;
         let bytes = self.read(path)?;
-        let start = usize::try_from(offset).map_or(bytes.len(), |start| start.min(bytes.len()));
-        Ok((stat, bytes[start..].to_vec()))
+        let skip = usize::try_from(offset).unwrap_or(usize::MAX);
+        Ok((stat, bytes.get(skip..).unwrap_or_default().to_vec()))
     }
 
     fn append(&self, path: &Path, keep: Option<u64>, bytes: &[u8]) -> Result<FileStat, DiskError> {

@@ -11,7 +11,7 @@ pub(super) fn is_plain(glob: &str) -> bool {
     // Doubled separators, and what two `**` in a row mean, are left to `globset`.
     let is_simple = parts.all(|part| {
         let was_deep = std::mem::replace(&mut last_deep, is_deep(part));
-        !part.is_empty() && !(was_deep && last_deep)
+        !(part.is_empty() || was_deep && last_deep)
     });
     is_simple && !glob.contains(['[', ']', '{', '}', '\\', ','])
 }
