@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use watchrun::disk::OsDisk;
-use watchrun::exec::{Cancel, Command, Ended, Executor};
+use watchrun::exec::{Cancel, Command, Ended, Executor, OsExecutor};
 use watchrun::outcome::{ExitStatus, Outcome};
 use watchrun::path::{RelPath, Root};
 use watchrun::pattern::PatternSet;
 use watchrun::plan::Plan;
 use watchrun::schedule::state::{Checked, Schedule};
-use watchrun::schedule::{Driver, DriverOptions, FileView, Files, Limits, Mode, Ports, Said};
+use watchrun::schedule::{
+    Driver, DriverOptions, FileView, Files, JobTokens, Limits, Mode, Ports, Said,
+};
 use watchrun::state::{Access, Demand, Engine, EngineOptions, StoreUse};
 use watchrun::watchfile;
 
@@ -82,14 +84,14 @@ struct NoFiles;
 
 impl FileView for NoFiles {
     fn now(&self, _wanted: &PatternSet) -> Arc<Files> {
-        Arc::default()
+        Arc::new(Files::none())
     }
 
     fn changed_since(&self, _version: u64) -> Option<Vec<RelPath>> {
         None
     }
 
-    fn expect_writes(&self) {}
+    fn settle(&self) {}
 }
 
 #[divan::bench(args = [false, true], sample_count = 5, sample_size = 1)]
@@ -101,6 +103,16 @@ fn driver_and_state(bencher: divan::Bencher<'_, '_>, layered: bool) {
             run(&plan, dir.path().into());
             dir
         });
+}
+
+/// For services, of which there are none.
+fn processes() -> watchrun::exec::Options {
+    watchrun::exec::Options {
+        path: std::ffi::OsString::new(),
+        tree: None,
+        guardian: None,
+        orphans: watchrun::exec::Orphans::Marked,
+    }
 }
 
 /// Runs everything to the end, in a root without state.
@@ -115,9 +127,15 @@ fn run(plan: &Arc<Plan>, root: PathBuf) {
     let ports = Arc::new(Ports {
         engine: Engine::open(&DISK, &root, options),
         executor: Arc::new(Nothing),
+        processes: Arc::new(OsExecutor::new(processes()).expect("processes can be watched")),
         files: Arc::new(NoFiles),
         environment: Vec::new(),
-        extra_env: Vec::new(),
+        tokens: JobTokens::new(
+            watchrun::watchfile::Jobserver::Off,
+            2,
+            &[],
+            root.as_path().into(),
+        ),
         spill_dir: root.as_path().to_path_buf(),
         said: Said::default(),
         root,

@@ -191,8 +191,8 @@ pub(crate) struct Run {
     pub(crate) force: bool,
 
     /// Says what would run and why, and runs nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
+    #[arg(long = "dry-run")]
+    pub(crate) only_say: bool,
 }
 
 /// How the output of tasks is shown.

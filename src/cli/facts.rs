@@ -80,7 +80,7 @@ impl Facts {
     }
 
     /// How commands are run.
-    pub(crate) fn exec(&self) -> exec::Options {
+    pub(crate) fn exec() -> exec::Options {
         let helper = env::current_exe()
             .ok()
             .map(|exe| vec![exe.into(), HELPER.into()]);
@@ -94,7 +94,7 @@ impl Facts {
 
     /// The user's own excludes file for git: `core.excludesFile` of `~/.gitconfig`, else git's
     /// default place. Needs no git.
-    pub(crate) fn global_excludes(&self) -> Option<PathBuf> {
+    pub(crate) fn global_excludes() -> Option<PathBuf> {
         let home = env::var_os("HOME").map(PathBuf::from);
         let config = env::var_os("XDG_CONFIG_HOME").filter(|dir| !dir.is_empty());
         let config = config

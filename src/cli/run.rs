@@ -43,7 +43,7 @@ pub(crate) fn once(run: &Run, common: &Common, facts: &Facts) -> Result<Exit, Fa
     if run.force {
         options.demand = Demand::Always;
     }
-    if run.dry_run {
+    if run.only_say {
         options.access = Access::ReadOnly;
     }
     let changed = match &run.since {
@@ -55,7 +55,7 @@ pub(crate) fn once(run: &Run, common: &Common, facts: &Facts) -> Result<Exit, Fa
     if let Some(changed) = changed {
         session.limit_to(&changed);
     }
-    if run.dry_run {
+    if run.only_say {
         return inspect::dry_run(&session, common);
     }
     drive(session, Mode::Once, reporter)
@@ -169,9 +169,9 @@ pub(crate) fn options(
         },
         access: Access::ReadWrite,
         environment: facts.environment.clone(),
-        exec: facts.exec(),
+        exec: Facts::exec(),
         spill_dir: facts.temp_dir.clone(),
-        global_excludes: facts.global_excludes(),
+        global_excludes: Facts::global_excludes(),
         watch: WatchSettings {
             debounce,
             start: Start::AtOnce,

@@ -40,7 +40,9 @@ pub struct Ports {
     /// What is up to date.
     pub engine: Engine<'static>,
     /// What runs commands.
-    pub executor: Arc<OsExecutor>,
+    pub executor: Arc<dyn Executor>,
+    /// What services are run by.
+    pub processes: Arc<OsExecutor>,
     /// Which files there are.
     pub files: Arc<dyn FileView>,
     /// The variables that commands inherit.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::change::{ChangeSet, FileType};
+use crate::change::{Change, ChangeSet, FileType};
 use crate::disk::FileStat;
 use crate::files::{FileList, Listing};
 use crate::path::RelPath;
@@ -70,7 +70,7 @@ impl LiveFiles {
         let changes = set.changes.iter();
         let paths: Vec<(&RelPath, bool)> = changes
             .filter(|change| change.file_type != FileType::Dir)
-            .flat_map(|change| change.paths())
+            .flat_map(Change::paths)
             .map(|path| (path, self.handle.is_ignored(path)))
             .collect();
         let mut journal = self.journal();

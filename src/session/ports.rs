@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{DISK, Session, SessionError};
-use crate::exec::OsExecutor;
+use crate::exec::{Executor, OsExecutor};
 use crate::schedule::{
     Driver, DriverOptions, FileView, JobTokens, Limits, Mode, Ports, RunEvent, Said,
 };
@@ -48,10 +48,12 @@ impl Session {
                 access: self.options.access,
             },
         );
+        let processes = Arc::new(OsExecutor::new(self.options.exec.clone())?);
         Ok(Ports {
             root: self.root.clone(),
             engine,
-            executor: Arc::new(OsExecutor::new(self.options.exec.clone())?),
+            executor: Arc::clone(&processes) as Arc<dyn Executor>,
+            processes,
             files,
             environment: self.options.environment.clone(),
             tokens: JobTokens::new(

@@ -10,7 +10,7 @@ use super::inbox::Input;
 use super::live::{LiveFiles, SYNC_MAX};
 use super::options::Start;
 use super::{DISK, Ended, Session, SessionError};
-use crate::change::ChangeSet;
+use crate::change::{Change, ChangeSet};
 use crate::path::RelPath;
 use crate::plan::Plan;
 use crate::schedule::{ChangeRecord, Driver, FileView, Mode, RunEvent, Warning};
@@ -124,12 +124,7 @@ impl Session {
         tell(RunEvent::ChangeSet(record));
         let sources = self.plan.sources().paths();
         let touches = |path: &RelPath| sources.contains(&path);
-        if set
-            .changes
-            .iter()
-            .flat_map(|change| change.paths())
-            .any(touches)
-        {
+        if set.changes.iter().flat_map(Change::paths).any(touches) {
             self.replan(live, driver, tell);
         }
         let affected = self.plan.affected(&self.selection, &set.changes);

@@ -106,9 +106,10 @@ impl<E: Write, O: Write> Plain<E, O> {
 
     fn run_finished(&mut self, ok: bool, counts: &Counts, duration_ms: u64) -> io::Result<()> {
         self.later = true;
-        let (tone, detail) = match ok {
-            true => (Tone::Good, Detail::Normal),
-            false => (Tone::Bad, Detail::Quiet),
+        let (tone, detail) = if ok {
+            (Tone::Good, Detail::Normal)
+        } else {
+            (Tone::Bad, Detail::Quiet)
         };
         let text = self.style.paint(tone, sum(counts));
         let took = format!("in {}", seconds(duration_ms));
