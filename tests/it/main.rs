@@ -13,6 +13,7 @@ mod watcher; //     a watching program, its events, saves and stops
 // One-shot behaviour.
 mod deps; //        order, failure, cycles, groups, order-only
 mod errors; //      every kind of bad input: message, exit code, nothing half done
+mod event_schema; // the schema of that contract describes what is written
 mod events; //      the event stream's contract
 mod flags; //       the command line
 mod limits; //      jobs, pools, time, attempts, job tokens

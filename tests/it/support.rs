@@ -377,6 +377,10 @@ pub(crate) struct Events(pub(crate) Vec<Value>);
 
 impl Events {
     /// Those of one kind, in order.
+    pub(crate) fn every(&self) -> impl Iterator<Item = &Value> {
+        self.0.iter()
+    }
+
     pub(crate) fn of(&self, kind: &str) -> Vec<&Value> {
         self.0
             .iter()
