@@ -53,6 +53,22 @@ pub(super) struct Buckets {
     by_dir: HashMap<Box<[u8]>, Bucket>,
     /// Owners of each path that a pattern names.
     literals: HashMap<RelPath, Vec<usize>>,
+    /// How long the keys of both are: most paths need not be looked up.
+    lengths: Lengths,
+}
+
+/// The lengths of some texts. Those of 127 bytes and more are not told apart.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lengths(u128);
+
+impl Lengths {
+    fn add(&mut self, text: &[u8]) {
+        self.0 |= 1 << text.len().min(127);
+    }
+
+    fn may_hold(self, text: &[u8]) -> bool {
+        self.0 & 1 << text.len().min(127) != 0
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -101,13 +117,18 @@ impl Buckets {
                 Rest::Literal(_) => unreachable!("BUG: literals were dealt with above"),
             }
         }
-        Self { by_dir, literals }
+        let mut lengths = Lengths::default();
+        by_dir.keys().for_each(|dir| lengths.add(dir));
+        Self {
+            by_dir,
+            literals,
+            lengths,
+        }
     }
 
     /// Calls `found` with the owner of each pattern that matches; an owner may come twice.
     pub(super) fn visit(&self, path: &RelPath, found: &mut dyn FnMut(usize)) {
-        self.literals
-            .get(path)
+        self.named(path)
             .into_iter()
             .flatten()
             .copied()
@@ -126,7 +147,7 @@ impl Buckets {
     }
 
     pub(super) fn any(&self, path: &RelPath) -> bool {
-        self.literals.contains_key(path)
+        self.named(path).is_some()
             || self.above(path).any(|(bucket, rest)| {
                 !bucket.everything.is_empty()
                     || bucket.plain_matching(rest).next().is_some()
@@ -137,7 +158,7 @@ impl Buckets {
 
     /// Whether a pattern without wildcards matches.
     pub(super) fn names(&self, path: &RelPath) -> bool {
-        self.literals.contains_key(path) || self.above(path).any(|(bucket, _)| bucket.named)
+        self.named(path).is_some() || self.above(path).any(|(bucket, _)| bucket.named)
     }
 
     /// As [`Pattern::may_match_below`], for patterns whose literal directory is `dir` or above.
@@ -164,7 +185,14 @@ impl Buckets {
         let dirs = ends.map(|(at, _)| (&bytes[..at], &bytes[at + 1..]));
         std::iter::once((&bytes[..0], bytes))
             .chain(dirs)
+            .filter(|(dir, _)| self.lengths.may_hold(dir))
             .filter_map(|(dir, rest)| Some((self.by_dir.get(dir)?, rest)))
+    }
+
+    /// The owners of patterns that name `path`. Each is a directory's key too.
+    fn named(&self, path: &RelPath) -> Option<&Vec<usize>> {
+        let is_likely = self.lengths.may_hold(path.as_bytes());
+        is_likely.then(|| self.literals.get(path)).flatten()
     }
 }
 
