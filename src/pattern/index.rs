@@ -99,14 +99,17 @@ impl Buckets {
     pub(super) fn new<'a>(patterns: impl Iterator<Item = (&'a Pattern, usize)>) -> Self {
         let mut by_dir: HashMap<Box<[u8]>, Bucket> = HashMap::new();
         let mut literals: HashMap<RelPath, Vec<usize>> = HashMap::new();
+        let mut lengths = Lengths::default();
         for (pattern, owner) in patterns {
             if let Some(path) = pattern.as_literal() {
+                lengths.add(path.as_bytes());
                 literals.entry(path.clone()).or_default().push(owner);
                 let inside = by_dir.entry(path.as_bytes().into()).or_default();
                 inside.everything.push(owner);
                 inside.named = true;
                 continue;
             }
+            lengths.add(pattern.prefix().as_bytes());
             let bucket = by_dir
                 .entry(pattern.prefix().as_bytes().into())
                 .or_default();
@@ -117,8 +120,6 @@ impl Buckets {
                 Rest::Literal(_) => unreachable!("BUG: literals were dealt with above"),
             }
         }
-        let mut lengths = Lengths::default();
-        by_dir.keys().for_each(|dir| lengths.add(dir));
         Self {
             by_dir,
             literals,
