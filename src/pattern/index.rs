@@ -53,6 +53,22 @@ pub(super) struct Buckets {
     by_dir: HashMap<Box<[u8]>, Bucket>,
     /// Owners of each path that a pattern names.
     literals: HashMap<RelPath, Vec<usize>>,
+    /// How long the keys of both are: most paths need not be looked up.
+    lengths: Lengths,
+}
+
+/// The lengths of some texts. Those of 127 bytes and more are not told apart.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lengths(u128);
+
+impl Lengths {
+    fn add(&mut self, text: &[u8]) {
+        self.0 |= 1 << text.len().min(127);
+    }
+
+    fn may_hold(self, text: &[u8]) -> bool {
+        self.0 & 1 << text.len().min(127) != 0
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -83,14 +99,17 @@ impl Buckets {
     pub(super) fn new<'a>(patterns: impl Iterator<Item = (&'a Pattern, usize)>) -> Self {
         let mut by_dir: HashMap<Box<[u8]>, Bucket> = HashMap::new();
         let mut literals: HashMap<RelPath, Vec<usize>> = HashMap::new();
+        let mut lengths = Lengths::default();
         for (pattern, owner) in patterns {
             if let Some(path) = pattern.as_literal() {
+                lengths.add(path.as_bytes());
                 literals.entry(path.clone()).or_default().push(owner);
                 let inside = by_dir.entry(path.as_bytes().into()).or_default();
                 inside.everything.push(owner);
                 inside.named = true;
                 continue;
             }
+            lengths.add(pattern.prefix().as_bytes());
             let bucket = by_dir
                 .entry(pattern.prefix().as_bytes().into())
                 .or_default();
@@ -101,13 +120,16 @@ impl Buckets {
                 Rest::Literal(_) => unreachable!("BUG: literals were dealt with above"),
             }
         }
-        Self { by_dir, literals }
+        Self {
+            by_dir,
+            literals,
+            lengths,
+        }
     }
 
     /// Calls `found` with the owner of each pattern that matches; an owner may come twice.
     pub(super) fn visit(&self, path: &RelPath, found: &mut dyn FnMut(usize)) {
-        self.literals
-            .get(path)
+        self.named(path)
             .into_iter()
             .flatten()
             .copied()
@@ -126,7 +148,7 @@ impl Buckets {
     }
 
     pub(super) fn any(&self, path: &RelPath) -> bool {
-        self.literals.contains_key(path)
+        self.named(path).is_some()
             || self.above(path).any(|(bucket, rest)| {
                 !bucket.everything.is_empty()
                     || bucket.plain_matching(rest).next().is_some()
@@ -137,7 +159,7 @@ impl Buckets {
 
     /// Whether a pattern without wildcards matches.
     pub(super) fn names(&self, path: &RelPath) -> bool {
-        self.literals.contains_key(path) || self.above(path).any(|(bucket, _)| bucket.named)
+        self.named(path).is_some() || self.above(path).any(|(bucket, _)| bucket.named)
     }
 
     /// As [`Pattern::may_match_below`], for patterns whose literal directory is `dir` or above.
@@ -164,7 +186,14 @@ impl Buckets {
         let dirs = ends.map(|(at, _)| (&bytes[..at], &bytes[at + 1..]));
         std::iter::once((&bytes[..0], bytes))
             .chain(dirs)
+            .filter(|(dir, _)| self.lengths.may_hold(dir))
             .filter_map(|(dir, rest)| Some((self.by_dir.get(dir)?, rest)))
+    }
+
+    /// The owners of patterns that name `path`. Each is a directory's key too.
+    fn named(&self, path: &RelPath) -> Option<&Vec<usize>> {
+        let is_likely = self.lengths.may_hold(path.as_bytes());
+        is_likely.then(|| self.literals.get(path)).flatten()
     }
 }
 
