@@ -223,7 +223,7 @@ impl Ignored {
         std::mem::take(&mut *self.problems.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn is_excluded_name(&self, name: &[u8]) -> bool {
+    pub(crate) fn is_excluded_name(&self, name: &[u8]) -> bool {
         self.names.iter().any(|excluded| excluded == name)
     }
 

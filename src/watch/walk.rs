@@ -190,8 +190,9 @@ impl Walker<'_> {
         let path = || dir_path.join(OsStr::from_bytes(name));
         let ignored = dir_standing == Standing::Spared
             || self.ignored.is_ignored(rules, &path(), name, is_dir);
+        // Asked last: the first question reads git's index. What has such a name is not in it.
         let tracked = |below: bool| {
-            let repo = rules.repo();
+            let repo = rules.repo().filter(|_| !self.ignored.is_excluded_name(name));
             repo.is_some_and(|repo| {
                 if below {
                     repo.tracks_below(&path())
@@ -210,7 +211,7 @@ impl Walker<'_> {
                 return self.select.may_match_below(&rel).then_some(Standing::Plain);
             }
             let spared = self.select.may_name_below(&rel)
-                || (tracked(true) && self.select.may_match_below(&rel));
+                || (self.select.may_match_below(&rel) && tracked(true));
             return spared.then_some(Standing::Spared);
         }
         self.file_standing(&rel, ignored, || tracked(false))
