@@ -99,9 +99,9 @@ impl Session {
                     source,
                 }
             })?;
-        warnings
-            .into_iter()
-            .for_each(|warning| observe(RunEvent::Warning(warning)));
+        for warning in warnings {
+            observe(RunEvent::Warning(warning));
+        }
         let mut driver = self.driver(Arc::new(files), Mode::Once, observe)?;
         driver.open(&self.selection);
         let mut stopped = false;
@@ -111,6 +111,11 @@ impl Session {
                 Some(Input::Stop(how)) => {
                     stopped = true;
                     driver.stop(how);
+                }
+                Some(Input::Signal(signal, done)) => {
+                    driver.signal(signal);
+                    // Who asked may have gone on.
+                    let _gone = done.try_send(());
                 }
                 Some(Input::Changed(_) | Input::Warned(_) | Input::RetryFailed) => {}
                 None => driver.tick(Instant::now()),
