@@ -9,6 +9,7 @@ mod facts;
 mod generate;
 mod init;
 mod inspect;
+mod keys;
 mod list;
 mod project;
 mod report;

@@ -10,6 +10,7 @@ use std::time::Instant;
 use watchrun::schedule::{ChangeRecord, Mode, RunEvent, StopAll};
 use watchrun::session::{Control, Session, SessionOptions, Start, WatchSettings};
 use watchrun::state::{Access, Demand, StoreUse};
+use watchrun::task_id::TaskName;
 use watchrun::watch::{self, WatchManager};
 use watchrun::watchfile::{self, Jobs, KeepGoing, Settings};
 
@@ -18,6 +19,7 @@ use super::diagnostics::Failure;
 use super::exit::Exit;
 use super::facts::Facts;
 use super::inspect;
+use super::keys::Keys;
 use super::project::Project;
 use super::report::{self, Detail, Json, Reporter};
 use super::signals::Signals;
@@ -101,9 +103,13 @@ pub(crate) fn drive(
     mode: Mode,
     reporter: Box<dyn Reporter>,
 ) -> Result<Exit, Failure> {
-    let signals = Signals::pass_to(session.control())?;
+    let keys = match mode {
+        Mode::Once => None,
+        Mode::Watching => Keys::pass_to(session.control())?.map(Arc::new),
+    };
+    let signals = Signals::pass_to(session.control(), keys.clone())?;
     let closed = Arc::new(AtomicBool::new(false));
-    let observe = observer(reporter, session.control(), Arc::clone(&closed));
+    let observe = observer(reporter, session.control(), Arc::clone(&closed), keys);
     let ended = match mode {
         Mode::Once => session.run(observe)?,
         Mode::Watching => session.watch(observe)?,
@@ -119,10 +125,15 @@ fn observer(
     mut reporter: Box<dyn Reporter>,
     control: Control,
     closed: Arc<AtomicBool>,
+    keys: Option<Arc<Keys>>,
 ) -> Box<dyn FnMut(RunEvent)> {
     let start = Instant::now();
     let mut told = false;
+    let mut lent_to = None;
     Box::new(move |event| {
+        if let Some(keys) = &keys {
+            lend(keys, &mut lent_to, &event);
+        }
         if !closed.load(Ordering::Acquire) && reporter.event(start.elapsed(), &event).is_err() {
             closed.store(true, Ordering::Release);
         }
@@ -130,6 +141,25 @@ fn observer(
             told = control.try_stop(StopAll::Gracefully);
         }
     })
+}
+
+/// Leaves the terminal alone while a task has it.
+fn lend(keys: &Keys, lent_to: &mut Option<TaskName>, event: &RunEvent) {
+    match event {
+        RunEvent::TaskStarted {
+            task,
+            interactive: true,
+            ..
+        } => {
+            keys.pause();
+            *lent_to = Some(task.clone());
+        }
+        RunEvent::TaskFinished(finished) if lent_to.as_ref() == Some(&finished.task) => {
+            keys.resume();
+            *lent_to = None;
+        }
+        _ => {}
+    }
 }
 
 /// Flags over settings over defaults.

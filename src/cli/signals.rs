@@ -4,13 +4,19 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use rustix::process::{getpgrp, getsid};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGSTOP, SIGTERM, SIGTSTP};
 use signal_hook::iterator::{Handle, Signals as Caught};
 use watchrun::schedule::StopAll;
 use watchrun::session::Control;
 
 use super::exit::Exit;
+use super::keys::Keys;
+
+/// How long the threads that run commands are given to pass a signal on.
+const SEND_TIME: Duration = Duration::from_millis(20);
 
 /// Passes signals on to a session, until it is dropped.
 pub(crate) struct Signals {
@@ -21,13 +27,25 @@ pub(crate) struct Signals {
 
 impl Signals {
     /// The first SIGINT, SIGTERM or SIGHUP stops the session gracefully, any further one at once.
-    pub(crate) fn pass_to(control: Control) -> io::Result<Self> {
-        let mut caught = Caught::new([SIGINT, SIGTERM, SIGHUP])?;
+    /// SIGTSTP (Ctrl-Z) suspends the program with everything it runs.
+    pub(crate) fn pass_to(control: Control, keys: Option<Arc<Keys>>) -> io::Result<Self> {
+        let mut caught = Caught::new([SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT])?;
         let handle = caught.handle();
         let first = Arc::new(AtomicI32::new(0));
         let seen = Arc::clone(&first);
         let pass = move || {
             for signal in &mut caught {
+                match (signal, &keys) {
+                    (SIGTSTP, keys) => {
+                        suspend(&control, keys.as_deref());
+                        continue;
+                    }
+                    (SIGCONT, Some(keys)) => keys.look_again(),
+                    (_, _) => {}
+                }
+                if signal == SIGCONT {
+                    continue;
+                }
                 let was_first = seen
                     .compare_exchange(0, signal, Ordering::AcqRel, Ordering::Acquire)
                     .is_ok();
@@ -56,6 +74,26 @@ impl Signals {
             SIGHUP => Some(Exit::HungUp),
             _ => None,
         }
+    }
+}
+
+/// Stops this program and what it runs, and goes on with both when it is told to.
+fn suspend(control: &Control, keys: Option<&Keys>) {
+    // In the group of the session's leader there is no shell that could ever resume it.
+    if getsid(None).is_ok_and(|session| session == getpgrp()) {
+        return;
+    }
+    if let Some(keys) = keys {
+        keys.pause();
+    }
+    control.signal(SIGSTOP);
+    // The signals are sent by threads that are stopped with this program.
+    thread::sleep(SEND_TIME);
+    // Returns when the program is resumed. It cannot fail for this signal.
+    drop(signal_hook::low_level::emulate_default_handler(SIGTSTP));
+    control.signal(SIGCONT);
+    if let Some(keys) = keys {
+        keys.resume();
     }
 }
 

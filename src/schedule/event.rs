@@ -43,6 +43,9 @@ pub enum RunEvent {
         attempt: u32,
         /// Why it has to run.
         reason: Reason,
+        /// Whether it has the terminal. Left out where not.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        interactive: bool,
     },
     /// A task wrote a line, to either stream.
     TaskOutput {

@@ -259,6 +259,16 @@ impl Driver {
         self.pump();
     }
 
+    /// Sends `signal` to the process group of everything that runs; it goes on or stops as the
+    /// signal says.
+    pub fn signal(&self, signal: i32) {
+        let running = self.schedule.running();
+        for cancel in running.filter_map(|id| self.progress[id].cancel.as_ref()) {
+            cancel.signal(signal);
+        }
+        self.services.signal(signal);
+    }
+
     /// Whether nothing waits, runs or is being looked at.
     pub fn is_settled(&self) -> bool {
         self.schedule.is_settled() && self.flights.is_empty() && self.services.is_settled()

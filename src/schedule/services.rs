@@ -195,6 +195,7 @@ impl Driver {
             task,
             attempt: 1,
             reason,
+            interactive: false,
         });
         let Some(serial) = self.services.serial_of(id) else {
             return self.free_port(id);

@@ -12,7 +12,7 @@ use crate::exec::{Cancel, Ended};
 use crate::outcome::{ExitStatus, Outcome};
 use crate::state::{Examined, Finished, Made, Ran, Restored, StateError, Verdict};
 use crate::task_id::TaskId;
-use crate::watchfile::Caching;
+use crate::watchfile::{Caching, Terminal};
 
 impl Driver {
     pub(super) fn take(&mut self, id: TaskId, news: News) {
@@ -161,6 +161,7 @@ impl Driver {
             task,
             attempt,
             reason,
+            interactive: self.plan.task(id).terminal == Terminal::Owned,
         });
         let serial = self.next_serial(id);
         let (ports, send) = (Arc::clone(&self.ports), Arc::clone(&self.send));

@@ -1,8 +1,8 @@
 //! Everything a session reacts to, in one queue: [`Inbox`].
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
-use std::time::Instant;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::time::{Duration, Instant};
 
 use crate::change::ChangeSet;
 use crate::schedule::{self, Report, StopAll, Warning};
@@ -20,6 +20,8 @@ pub(super) enum Input {
     Report(Report),
     /// The user wants failed tasks to run again.
     RetryFailed,
+    /// What runs is to get this signal; the answer says that it is on its way.
+    Signal(i32, SyncSender<()>),
     /// The user wants an end.
     Stop(StopAll),
 }
@@ -41,10 +43,7 @@ impl Inbox {
             return self.rx.recv().ok();
         };
         let left = deadline.saturating_duration_since(Instant::now());
-        match self.rx.recv_timeout(left) {
-            Ok(input) => Some(input),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.rx.recv_timeout(left).ok()
     }
 
     /// The next input, if there is one already.
@@ -85,6 +84,16 @@ impl Control {
     /// the session's own thread.
     pub fn try_stop(&self, how: StopAll) -> bool {
         self.tx.try_send(Input::Stop(how)).is_ok()
+    }
+
+    /// Sends `signal` to everything that runs, as when the program is suspended and resumed. Returns
+    /// when it is on its way, or after a second.
+    pub fn signal(&self, signal: i32) {
+        let (tx, rx) = mpsc::sync_channel(1);
+        if self.tx.send(Input::Signal(signal, tx)).is_ok() {
+            // Without an answer the session is busy or over.
+            let _late = rx.recv_timeout(Duration::from_secs(1));
+        }
     }
 
     /// Runs the tasks that failed once more. Returns at once.

@@ -105,6 +105,11 @@ impl Session {
                     stopped = true;
                     driver.stop(how);
                 }
+                Some(Input::Signal(signal, done)) => {
+                    driver.signal(signal);
+                    // Who asked may have gone on.
+                    let _gone = done.try_send(());
+                }
                 Some(Input::Changed(_) | Input::Warned(_) | Input::RetryFailed) => {}
                 None => driver.tick(Instant::now()),
             }

@@ -90,7 +90,7 @@ impl Session {
                 },
             };
             let is_quiet = match &input {
-                Input::Warned(_) => true,
+                Input::Warned(_) | Input::Signal(..) => true,
                 Input::Report(report) => report.is_chatter(),
                 _ => false,
             };
@@ -102,6 +102,11 @@ impl Session {
                 Input::Changed(set) => self.changed(&set, live, driver, tell),
                 Input::Warned(warning) => tell(RunEvent::Warning(warning)),
                 Input::RetryFailed => driver.retry_failed(),
+                Input::Signal(signal, done) => {
+                    driver.signal(signal);
+                    // Who asked may have gone on.
+                    let _gone = done.try_send(());
+                }
                 Input::Stop(how) => {
                     stopping = true;
                     driver.stop(how);

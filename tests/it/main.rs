@@ -25,6 +25,7 @@ mod state; //       what is up to date and what is not
 mod cancel; //      signals and stale runs: nobody survives
 mod live; //        changes while something runs
 mod services; //    what stays: ready, replaced, kept, stopped
+mod terminal; //    interactive tasks, keys, suspending
 mod watch; //       from a save to a run
 
 // Real projects under fixtures/projects.

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
-use std::{env, fs, process};
+use std::{env, fs};
 
 use crate::support::DEADLINE;
 
@@ -31,8 +31,9 @@ impl Server {
     pub(crate) fn keys(&self) -> String {
         let program = env::current_exe().expect("this program");
         format!(
-            "run = [{program:?}, \"--exact\", \"server::serves_when_told\", \"--nocapture\"]\n\
+            "run = [\"{}\", \"--exact\", \"server::serves_when_told\", \"--nocapture\"]\n\
              env = {{ {SERVE} = \"{}\" }}\n",
+            program.display(),
             self.addr()
         )
     }
@@ -56,7 +57,7 @@ fn serves_when_told() {
         Ok(listener) => listener,
         Err(error) => {
             drop(writeln!(io::stdout(), "cannot listen: {error}"));
-            process::exit(9);
+            return;
         }
     };
     drop(writeln!(io::stdout(), "listening"));

@@ -77,7 +77,13 @@ impl<E: Write, O: Write> Reporter for Bars<E, O> {
             }
             plain.event(at, event)
         })?;
-        if let RunEvent::TaskStarted { task, .. } = event {
+        // One that has the terminal draws there itself.
+        if let RunEvent::TaskStarted {
+            task,
+            interactive: false,
+            ..
+        } = event
+        {
             self.start(task);
         }
         Ok(())

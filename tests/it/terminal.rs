@@ -1,0 +1,192 @@
+//! A terminal: tasks that own it, keys, suspending, and the modes it is left with.
+
+use std::io::Write;
+use std::process::{Child, ChildStdin, Stdio};
+use std::time::Instant;
+
+use crate::processes::{NOBODY, commands_in};
+use crate::support::{DEADLINE, Project, kill};
+
+/// A shell line in a terminal of its own, which `script` makes.
+struct Terminal {
+    child: Child,
+    keyboard: ChildStdin,
+}
+
+impl Terminal {
+    fn new(project: &Project, line: &str) -> Self {
+        let mut command = project.hermetic("script");
+        command
+            .args(["-qefc", line, "/dev/null"])
+            .env("SHELL", "/bin/sh");
+        let mut child = command
+            .env("TERM", "dumb")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("script is there");
+        let keyboard = child.stdin.take().expect("piped");
+        Self { child, keyboard }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keyboard
+            .write_all(keys.as_bytes())
+            .expect("it listens");
+        self.keyboard.flush().expect("it listens");
+    }
+
+    /// Waits for the end; the exit status of the line.
+    #[track_caller]
+    fn wait(mut self) -> Option<i32> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let ended = self.child.try_wait().expect("our own child");
+            if let Some(status) = ended {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "the terminal does not close");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        kill(&mut self.child);
+    }
+}
+
+fn program() -> &'static str {
+    env!("CARGO_BIN_EXE_watchrun")
+}
+
+/// Waits until the program was idle so often.
+#[track_caller]
+fn wait_for_idle(project: &Project, times: usize) {
+    let deadline = Instant::now() + DEADLINE;
+    let count = || match project.exists("../events") {
+        true => project.read("../events").matches("\"idle\"").count(),
+        false => 0,
+    };
+    while count() < times {
+        assert!(Instant::now() < deadline, "{}", project.read("../events"));
+        std::thread::yield_now();
+    }
+}
+
+/// A task that says it is there, reads a line, and notes it with the modes that it found.
+fn asks(project: &Project) -> crate::fifo::Fifo {
+    let here = project.fifo("here");
+    project.watchfile(&format!(
+        "[tasks.ask]\nrun = '''\nstty -a > ../found; stty -echo; {}; read line; echo \"$line\" > ../line\n'''\n\
+         inputs = []\ninteractive = true\n",
+        here.say("here")
+    ));
+    here
+}
+
+#[test]
+fn an_interactive_task_has_the_terminal_and_gives_it_back() {
+    let project = Project::new();
+    let here = asks(&project);
+    let line = format!("{} run && stty -a > ../after", program());
+    let mut terminal = Terminal::new(&project, &line);
+    here.hear();
+    terminal.press("hello\n");
+    assert_eq!(terminal.wait(), Some(0));
+    assert_eq!(project.read("../line"), "hello\n");
+    // What the task did to the terminal is undone.
+    assert!(
+        project.read("../after").contains(" echo "),
+        "{}",
+        project.read("../after")
+    );
+}
+
+#[test]
+fn keys_are_read_beside_and_not_from_an_interactive_task() {
+    let project = Project::new();
+    let here = asks(&project);
+    let fail = project.fifo("fail");
+    let text = project.read("watchfile.toml");
+    project.watchfile(&format!(
+        "{text}[tasks.bad]\nrun = \"{}; exit 1\"\ninputs = []\ndeps = [\"ask\"]\n",
+        fail.say("bad")
+    ));
+    let line = format!(
+        "stty -a > ../before; {} -k --events-to ../events; echo $? > ../status; stty -a > ../after",
+        program()
+    );
+    let mut terminal = Terminal::new(&project, &line);
+    here.hear();
+    terminal.press("quit\n");
+    fail.hear();
+    assert_eq!(project.read("../line"), "quit\n");
+    assert_eq!(project.read("../found"), project.read("../before"));
+    // The failed task runs again when it is asked for, however often.
+    for n in 1..=3 {
+        wait_for_idle(&project, n);
+        terminal.press("r");
+        fail.hear();
+    }
+    terminal.press("q");
+    assert_eq!(terminal.wait(), Some(0));
+    assert_eq!(project.read("../status"), "0\n");
+    assert_eq!(project.read("../before"), project.read("../after"));
+    assert_eq!(commands_in(project.root()), NOBODY);
+}
+
+#[test]
+fn ctrl_c_in_a_terminal_leaves_it_as_it_was() {
+    let project = Project::new();
+    let here = project.fifo("here");
+    project.watchfile(&format!(
+        "[tasks.a]\nrun = \"{}; sleep 1000; sleep 1000\"\n",
+        here.say("here")
+    ));
+    let line = format!(
+        "trap : INT; stty -a > ../before; {}; echo $? > ../status; stty -a > ../after",
+        program()
+    );
+    let mut terminal = Terminal::new(&project, &line);
+    here.hear();
+    terminal.press("\u{3}");
+    terminal.wait();
+    assert_eq!(project.read("../status"), "130\n");
+    assert_eq!(project.read("../before"), project.read("../after"));
+    assert_eq!(commands_in(project.root()), NOBODY);
+}
+
+#[test]
+fn ctrl_z_suspends_and_fg_resumes() {
+    let project = Project::new();
+    let (here, go) = (project.fifo("here"), project.fifo("go"));
+    let said = project.fifo("said");
+    project.watchfile(&format!(
+        "[tasks.a]\nrun = '''\n{}; {}\n'''\ninputs = []\n",
+        here.say("here"),
+        go.pass()
+    ));
+    project.write(
+        "../job.sh",
+        format!(
+            "set -m\nstty -a > ../before\n{program} --events-to ../events\nstty -a > ../between\n{}\n{}\nfg\necho $? > ../status\nstty -a > ../after\n",
+            said.say("suspended"),
+            go.pass(),
+            program = program()
+        ),
+    );
+    let mut terminal = Terminal::new(&project, "bash ../job.sh");
+    here.hear();
+    terminal.press("\u{1a}");
+    assert_eq!(said.hear(), "suspended");
+    go.open();
+    go.open();
+    wait_for_idle(&project, 1);
+    terminal.press("q");
+    assert_eq!(terminal.wait(), Some(0));
+    assert_eq!(project.read("../status"), "0\n");
+    assert_eq!(project.read("../between"), project.read("../before"));
+    assert_eq!(project.read("../after"), project.read("../before"));
+}
