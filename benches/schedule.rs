@@ -4,7 +4,6 @@
 //! executor that starts no process; the goal is 0.1 ms a task. State and log are real files.
 
 use std::fmt::Write;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 
@@ -100,7 +99,7 @@ fn driver_and_state(bencher: divan::Bencher<'_, '_>, layered: bool) {
     bencher
         .with_inputs(|| tempfile::tempdir().expect("a directory for state"))
         .bench_local_values(|dir| {
-            run(&plan, dir.path().into());
+            run(&plan, dir.path());
             dir
         });
 }
@@ -116,8 +115,8 @@ fn processes() -> watchrun::exec::Options {
 }
 
 /// Runs everything to the end, in a root without state.
-fn run(plan: &Arc<Plan>, root: PathBuf) {
-    let root = Root::new(&root).expect("it is absolute");
+fn run(plan: &Arc<Plan>, root: &std::path::Path) {
+    let root = Root::new(root).expect("it is absolute");
     let options = EngineOptions {
         cache_dir: None,
         cache_size: 1 << 30,

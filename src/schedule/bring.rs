@@ -90,7 +90,8 @@ pub(super) fn start(
         ready: ReadyRule::new(probe, service.ready.timeout)?,
         restart,
     };
-    Service::start(Arc::clone(&ports.processes), options, observe).map_err(|error| error.to_string())
+    Service::start(Arc::clone(&ports.processes), options, observe)
+        .map_err(|error| error.to_string())
 }
 
 /// Records that the service is ready with what it was started from. Blocks.

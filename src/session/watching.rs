@@ -81,12 +81,9 @@ impl Session {
                     tell(RunEvent::Idle);
                     continue;
                 }
-                (_, None) => match self.inbox.next(driver.deadline()) {
-                    Some(input) => input,
-                    None => {
-                        driver.tick(Instant::now());
-                        continue;
-                    }
+                (_, None) => if let Some(input) = self.inbox.next(driver.deadline()) { input } else {
+                    driver.tick(Instant::now());
+                    continue;
                 },
             };
             let is_quiet = match &input {

@@ -232,7 +232,8 @@ impl WatchHandle {
     pub fn is_ignored(&self, path: &RelPath) -> bool {
         let tree = self.shared().tree.read();
         let tree = tree.unwrap_or_else(PoisonError::into_inner);
-        tree.find(path.as_bytes()).is_some_and(|id| tree.is_named(id))
+        tree.find(path.as_bytes())
+            .is_some_and(|id| tree.is_named(id))
     }
 
     /// Ends this handle. No handler is called after it returns, except that one which calls it

@@ -71,10 +71,7 @@ pub(crate) enum EntryKind {
         standing: Standing,
     },
     /// Anything else.
-    File {
-        stat: FileStat,
-        standing: Standing,
-    },
+    File { stat: FileStat, standing: Standing },
 }
 
 impl Listing {
@@ -192,7 +189,9 @@ impl Walker<'_> {
             || self.ignored.is_ignored(rules, &path(), name, is_dir);
         // Asked last: the first question reads git's index. What has such a name is not in it.
         let tracked = |below: bool| {
-            let repo = rules.repo().filter(|_| !self.ignored.is_excluded_name(name));
+            let repo = rules
+                .repo()
+                .filter(|_| !self.ignored.is_excluded_name(name));
             repo.is_some_and(|repo| {
                 if below {
                     repo.tracks_below(&path())

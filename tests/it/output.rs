@@ -100,7 +100,8 @@ fn without_a_terminal_there_are_no_control_codes() {
 
 #[test]
 fn a_closed_stdout_ends_quietly() {
-    let project = Project::with(r#"tasks.lots = { run = "seq 1 20000", inputs = [], cache = false }"#);
+    let project =
+        Project::with(r#"tasks.lots = { run = "seq 1 20000", inputs = [], cache = false }"#);
     let program = env!("CARGO_BIN_EXE_watchrun");
     for args in ["run --json", "run --output stream", "list"] {
         let line = format!("'{program}' {args} 2> ../messages | head -n 1; cat ../messages >&2");
