@@ -352,7 +352,7 @@ fn on_busy_decides_what_a_change_does_to_a_running_task() {
     check_busy(OnBusy::Restart, "sssss");
     check_busy(OnBusy::Queue, "qqqqq");
     check_busy(OnBusy::Ignore, "-");
-    check_busy(OnBusy::Auto, "ssqqq");
+    check_busy(OnBusy::Auto, "ssqss");
 }
 
 #[test]
