@@ -259,6 +259,31 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Applies `set` to what was `known`; each change must fit what was there. `files` is what is.
+fn apply(
+    known: &mut BTreeMap<RelPath, FileStat>,
+    set: &ChangeSet,
+    files: &BTreeMap<RelPath, FileStat>,
+) -> BTreeMap<RelPath, FileStat> {
+    assert!(!set.changes.is_empty());
+    for change in &set.changes {
+        if let ChangeKind::Renamed { from } = &change.kind {
+            assert!(known.remove(from).is_some());
+        }
+        let path = change.path.clone();
+        match &change.kind {
+            ChangeKind::Removed => assert!(known.remove(&path).is_some()),
+            ChangeKind::Created | ChangeKind::Renamed { .. } => {
+                assert!(known.insert(path.clone(), files[&path]).is_none());
+            }
+            ChangeKind::Modified | ChangeKind::Metadata => {
+                assert!(known.insert(path.clone(), files[&path]).is_some());
+            }
+        }
+    }
+    known.clone()
+}
+
 proptest! {
     /// Union in, union out: applying the sets to what was there gives what is there, no set is
     /// late, none is empty, and only what differs is told.
@@ -272,26 +297,6 @@ proptest! {
         let mut now = Instant::now();
         let mut locked: Option<Instant> = None;
         let mut oldest: Option<Instant> = None;
-        let mut apply = |set: &ChangeSet, files: &BTreeMap<RelPath, FileStat>| {
-            assert!(!set.changes.is_empty());
-            for change in &set.changes {
-                if let ChangeKind::Renamed { from } = &change.kind {
-                    assert!(known.remove(from).is_some());
-                }
-                match &change.kind {
-                    ChangeKind::Removed => {
-                        assert!(known.remove(&change.path).is_some());
-                    }
-                    ChangeKind::Created | ChangeKind::Renamed { .. } => {
-                        assert!(known.insert(change.path.clone(), files[&change.path]).is_none());
-                    }
-                    ChangeKind::Modified | ChangeKind::Metadata => {
-                        assert!(known.insert(change.path.clone(), files[&change.path]).is_some());
-                    }
-                }
-            }
-            known.clone()
-        };
         for step in steps {
             match step {
                 Step::Event(verb, a, b) => {
@@ -322,7 +327,7 @@ proptest! {
             }
             if debouncer.deadline().is_some_and(|deadline| deadline <= now) {
                 if let Some(set) = debouncer.take_ready(now) {
-                    let known = apply(&set, &world.files);
+                    let known = apply(&mut known, &set, &world.files);
                     prop_assert_eq!(&known, &world.files);
                 }
                 prop_assert!(debouncer.is_empty());
@@ -330,7 +335,7 @@ proptest! {
             }
         }
         if let Some(set) = debouncer.take_all() {
-            let known = apply(&set, &world.files);
+            let known = apply(&mut known, &set, &world.files);
             prop_assert_eq!(known, world.files);
         }
     }
