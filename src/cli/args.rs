@@ -100,7 +100,7 @@ pub(crate) struct Common {
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
 
-    /// Says more; twice: debug logs.
+    /// Says more: what changed, what starts, what is fresh.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 

@@ -135,16 +135,6 @@ pub(crate) fn show(failure: &Failure, style: Style) {
     drop(io::stderr().write_all(text.as_bytes()));
 }
 
-/// Turns on debug logs on stderr, for `-vv`.
-pub(crate) fn log(verbose: u8) {
-    if verbose >= 2 {
-        tracing_subscriber::fmt()
-            .with_writer(io::stderr)
-            .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
-            .init();
-    }
-}
-
 fn causes(error: &dyn Error) -> Vec<String> {
     let mut causes = Vec::new();
     let mut next = error.source();

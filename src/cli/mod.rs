@@ -49,7 +49,6 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => return usage(&error).into(),
     };
     let facts = Facts::gather(&args.common);
-    diagnostics::log(args.common.verbose);
     let style = facts.style_of_stderr();
     let exit = dispatch(&args, &facts).unwrap_or_else(|failure| {
         diagnostics::show(&failure, style);

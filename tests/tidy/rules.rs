@@ -31,11 +31,6 @@ const PLACES: &[(&str, &[&str])] = &[
     ("clap", &["cli/"]),
     ("clap_complete", &["cli/"]),
     ("clap_mangen", &["cli/"]),
-    (
-        "crossbeam-channel",
-        &["exec/", "schedule/", "session", "watch/"],
-    ),
-    ("crossterm", &["cli/"]),
     ("duct", &["exec/"]),
     ("globset", &["pattern"]),
     ("ignore", &["watch/ignored"]),
@@ -64,8 +59,6 @@ const PLACES: &[(&str, &[&str])] = &[
     ("strsim", &["suggest.rs"]),
     ("thiserror", &[""]),
     ("toml", &["watchfile/"]),
-    ("tracing", &[""]),
-    ("tracing-subscriber", &["cli/"]),
     ("ureq", &["exec/"]),
 ];
 
