@@ -81,10 +81,14 @@ impl Session {
                     tell(RunEvent::Idle);
                     continue;
                 }
-                (_, None) => if let Some(input) = self.inbox.next(driver.deadline()) { input } else {
-                    driver.tick(Instant::now());
-                    continue;
-                },
+                (_, None) => {
+                    if let Some(input) = self.inbox.next(driver.deadline()) {
+                        input
+                    } else {
+                        driver.tick(Instant::now());
+                        continue;
+                    }
+                }
             };
             let is_quiet = match &input {
                 Input::Warned(_) | Input::Signal(..) => true,

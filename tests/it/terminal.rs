@@ -65,7 +65,13 @@ fn program() -> &'static str {
 #[track_caller]
 fn wait_for_idle(project: &Project, times: usize) {
     let deadline = Instant::now() + DEADLINE;
-    let count = || if project.exists("../events") { project.read("../events").matches("\"idle\"").count() } else { 0 };
+    let count = || {
+        if project.exists("../events") {
+            project.read("../events").matches("\"idle\"").count()
+        } else {
+            0
+        }
+    };
     while count() < times {
         assert!(Instant::now() < deadline, "{}", project.read("../events"));
         std::thread::yield_now();
