@@ -45,12 +45,13 @@ impl<E: Write, O: Write> Bars<E, O> {
         let fresh = || {
             let style = ProgressStyle::with_template("{spinner} {msg} {elapsed:.dim}");
             let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
-            ProgressBar::new_spinner().with_style(style)
+            // Hidden until it has a name: it is drawn as soon as it has a place.
+            ProgressBar::hidden().with_style(style)
         };
         let row = self.spare.pop().unwrap_or_else(fresh);
-        let row = self.multi.add(row);
         row.reset();
         row.set_message(task.to_string());
+        let row = self.multi.add(row);
         row.enable_steady_tick(TICK);
         self.rows.push((task.clone(), row));
     }
