@@ -45,12 +45,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(())
     });
 
-    for _ in 0..seconds.div_ceil(10) {
-        std::thread::sleep(Duration::from_secs(seconds.min(10)));
-        for report in manager.report().watches {
-            say(&serde_json::to_string(&report)?);
+    let log = manager.log_every(Duration::from_secs(10), |report| {
+        for report in report.watches {
+            let text = serde_json::to_string(&report);
+            say(&text.unwrap_or_else(|error| error.to_string()));
         }
-    }
+    });
+    std::thread::sleep(Duration::from_secs(seconds));
+    drop(log);
     watch.close();
     Ok(())
 }
