@@ -63,7 +63,9 @@ mod tests {
     fn reports_come_until_the_logger_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let manager = WatchManager::new();
-        let watch = manager.create_watch(dir.path(), WatchOptions::new()).unwrap();
+        let watch = manager
+            .create_watch(dir.path(), WatchOptions::new())
+            .unwrap();
         let (tx, reports) = mpsc::channel();
         let logger = manager.log_every(Duration::from_millis(1), move |report| {
             drop(tx.send(report));
