@@ -23,8 +23,8 @@ pub(crate) struct Cookies<P> {
 struct Waiting<P> {
     path: PathBuf,
     /// Which shards have reported it, a bit each.
-    back: u32,
-    expected: u32,
+    back: u64,
+    expected: u64,
     purpose: P,
     /// When to give up on it, if ever.
     until: Option<Instant>,
@@ -168,6 +168,18 @@ mod tests {
         assert_eq!(cookies.send("none", 0, None), Err("none"));
         drop(cookies);
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_mark_waits_for_each_of_many_shards() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut cookies = Cookies::new(Some(temp.path())).unwrap();
+        cookies.send("sync", 32, None).unwrap();
+        let path = cookies.dir().join("1");
+        for shard in 0..31 {
+            assert_eq!(cookies.back(shard, &path), None);
+        }
+        assert_eq!(cookies.back(31, &path), Some("sync"));
     }
 
     #[test]
