@@ -92,7 +92,7 @@ fn watchfile_text(args: &Args, root: &Root) -> Result<String, Failure> {
     }
     let (words, inputs) = (words.join(", "), inputs.join(", "));
     Ok(format!(
-        "[tasks.command]\nrun = [{words}]\ninputs = [{inputs}]\ncache = false\n"
+        "[tasks.command]\nrun = [{words}]\ninputs = [{inputs}]\ncache = false\non_busy = \"restart\"\n"
     ))
 }
 
