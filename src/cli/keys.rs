@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use rustix::process::getpgrp;
 use rustix::stdio::stdin;
 use rustix::termios::{
-    LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetpgrp, tcsetattr,
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcsetattr,
 };
+use watchrun::exec::owns_terminal;
 use watchrun::schedule::StopAll;
 use watchrun::session::Control;
 
@@ -173,12 +173,12 @@ impl Shared {
 
 impl State {
     fn may_read(&self) -> bool {
-        !self.ended && self.pauses == 0 && self.modes.is_some() && is_in_foreground()
+        !self.ended && self.pauses == 0 && self.modes.is_some() && owns_terminal()
     }
 
     /// Sets our modes, if it is our turn.
     fn take_over(&mut self) {
-        if self.ended || self.pauses > 0 || self.modes.is_some() || !is_in_foreground() {
+        if self.ended || self.pauses > 0 || self.modes.is_some() || !owns_terminal() {
             return;
         }
         let Ok(modes) = tcgetattr(stdin()) else {
@@ -195,15 +195,9 @@ impl State {
 
     fn give_back(&mut self) {
         if let Some(modes) = self.modes.take()
-            && is_in_foreground()
+            && owns_terminal()
         {
             let _gone = tcsetattr(stdin(), OptionalActions::Now, &modes);
         }
     }
-}
-
-/// Whether the terminal listens to this program: from the background, changing it or reading from
-/// it stops a program.
-fn is_in_foreground() -> bool {
-    tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp())
 }

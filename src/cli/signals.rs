@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{getpgrp, getsid};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGSTOP, SIGTERM, SIGTSTP};
 use signal_hook::iterator::{Handle, Signals as Caught};
+use watchrun::exec::can_be_resumed;
 use watchrun::schedule::StopAll;
 use watchrun::session::Control;
 
@@ -79,8 +79,7 @@ impl Signals {
 
 /// Stops this program and what it runs, and goes on with both when it is told to.
 fn suspend(control: &Control, keys: Option<&Keys>) {
-    // In the group of the session's leader there is no shell that could ever resume it.
-    if getsid(None).is_ok_and(|session| session == getpgrp()) {
+    if !can_be_resumed() {
         return;
     }
     if let Some(keys) = keys {

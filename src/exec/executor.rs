@@ -18,7 +18,7 @@ use crate::exec::guardian::Guardian;
 use crate::exec::procfs::Children;
 use crate::exec::registry::{Place, Registry};
 use crate::exec::spawn::{self, Leader};
-use crate::exec::terminal::{self, Loan};
+use crate::exec::terminal::{Loan, owns_terminal};
 use crate::exec::tree::{Kin, Tree};
 use crate::exec::watch::{Cause, Watch};
 use crate::exec::{Cancel, Command, Ended, ExecError, Executor, SpawnError, Terminal};
@@ -127,7 +127,7 @@ impl OsExecutor {
         waker: &Arc<Waker>,
         observe: &mut dyn FnMut(Observed<'_>),
     ) -> Ended {
-        let owns_terminal = command.terminal == Terminal::Owned && terminal::is_ours();
+        let owns_terminal = command.terminal == Terminal::Owned && owns_terminal();
         if owns_terminal && self.helper.is_none() {
             return Ended::NotStarted(SpawnError::NoHelper);
         }

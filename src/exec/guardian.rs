@@ -16,9 +16,7 @@ use std::time::Duration;
 
 use rustix::event::Timespec;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, getpgrp, getpid, getsid, pidfd_open, pidfd_send_signal,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
 
 use crate::exec::procfs::{self, Mark, Stat};
 use crate::exec::registry::Registry;
@@ -92,8 +90,8 @@ impl Guardian {
     /// Starts `words` as the guardian of the trees in `registry`.
     pub(super) fn start(words: &[OsString], registry: &Registry) -> io::Result<Self> {
         let (input, life) = pipe_with(PipeFlags::CLOEXEC)?;
-        let login = getsid(None)?.to_string();
-        let group = getpgrp().to_string();
+        let stat = Stat::own()?;
+        let [login, group] = [stat.session, stat.group].map(|id| id.to_string());
         let own = ["guard", registry.session(), &login, &group];
         let words = [words, &own.map(OsString::from)].concat();
         let leader = spawn::start_helper(&words, input, registry.open_table()?, 0)?;

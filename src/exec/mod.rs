@@ -37,6 +37,7 @@ pub use ready::{ReadyProbe, ReadyRule};
 pub use restart::{RestartPolicy, RestartRule, Verdict};
 pub use service::{Service, ServiceError, ServiceEvent, ServiceOptions};
 pub use spool::{Spool, SpoolReader};
+pub use terminal::{can_be_resumed, owns_terminal};
 pub use words::plain_words;
 
 /// The environment variable that names the tree a process belongs to.

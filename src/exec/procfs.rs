@@ -20,13 +20,30 @@ pub(super) struct Stat {
     pub(super) is_zombie: bool,
     /// Its parent; 0 for one outside our pid namespace.
     pub(super) parent: i32,
-    /// Its process group.
+    /// Its process group; 0 for one outside our pid namespace.
     pub(super) group: i32,
-    /// Its session.
+    /// Its session; 0 for one outside our pid namespace.
     pub(super) session: i32,
 }
 
 impl Stat {
+    /// Of this process.
+    ///
+    /// The only way to its group and session here: in a container whose first process inherited
+    /// both from outside they are 0, for which the calls of `rustix` have no value.
+    ///
+    /// # Errors
+    /// `/proc` is not there, or is that of another pid namespace: its numbers are not ours.
+    pub(super) fn own() -> io::Result<Self> {
+        let text = fs::read("/proc/self/stat")?;
+        let own = rustix::process::getpid().to_string();
+        let is_own = text
+            .strip_prefix(own.as_bytes())
+            .is_some_and(|rest| rest.first() == Some(&b' '));
+        let stat = if is_own { Self::parse(&text) } else { None };
+        stat.ok_or_else(|| io::Error::other("it is not the one of this pid namespace"))
+    }
+
     /// `None` when there is no such process.
     pub(super) fn of(pid: Pid) -> Option<Self> {
         let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
@@ -130,7 +147,7 @@ pub(super) enum Children {
 impl Children {
     pub(super) fn of_main_thread() -> io::Result<Self> {
         let own = rustix::process::getpid();
-        Stat::of(own).ok_or(io::ErrorKind::NotFound)?;
+        Stat::own()?;
         Ok(
             match File::open(format!("/proc/{own}/task/{own}/children")) {
                 Ok(file) => Self::Listed(file),

@@ -10,12 +10,13 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::process::{Pid, Signal, getpgrp, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group};
 use rustix::stdio::stdin;
 use rustix::termios::{
     OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp,
 };
 
+use crate::exec::procfs::Stat;
 use crate::exec::spawn;
 
 /// A Ctrl-C may hit a helper in the moment that it needs; then another one is sent.
@@ -30,15 +31,34 @@ pub(super) struct Loan {
     modes: Option<Termios>,
 }
 
-/// Whether this process has a terminal for its input and owns it.
-pub(super) fn is_ours() -> bool {
-    isatty(stdin()) && tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp())
+/// Whether the standard input is a terminal that listens to this process: its group is the one in
+/// the foreground. From the background, reading from a terminal or changing it stops a program.
+pub fn owns_terminal() -> bool {
+    isatty(stdin()) && foreground().is_some_and(|group| Some(group) == own_group())
+}
+
+/// Whether there can be a shell that resumes this process once it is stopped: there is none when
+/// the leader of its session is in its own group.
+pub fn can_be_resumed() -> bool {
+    Stat::own().is_ok_and(|own| own.group != own.session)
+}
+
+fn foreground() -> Option<i32> {
+    tcgetpgrp(stdin()).ok().map(Pid::as_raw_pid)
+}
+
+/// `None` for one outside our pid namespace.
+fn own_group() -> Option<i32> {
+    Stat::own()
+        .ok()
+        .map(|own| own.group)
+        .filter(|group| *group > 0)
 }
 
 impl Loan {
     /// Gives the terminal to the group of `leader`; `None` when it is not ours to give.
     pub(super) fn to(leader: Pid) -> Option<Self> {
-        if !is_ours() {
+        if !owns_terminal() {
             return None;
         }
         let modes = tcgetattr(stdin()).ok();
@@ -54,14 +74,17 @@ impl Loan {
     /// Takes it back, with the modes that it had. To be called when the tree is dead and its
     /// leader not reaped.
     pub(super) fn take_back(self, helper: &[OsString]) {
-        let own = [TAKE_BACK.to_owned(), getpgrp().to_string()].map(OsString::from);
+        let Some(group) = own_group() else {
+            return;
+        };
+        let own = [TAKE_BACK.to_owned(), group.to_string()].map(OsString::from);
         let words = [helper, &own].concat();
         for _ in 0..TRIES_MAX {
-            if is_ours() || self.send(&words).is_err() {
+            if owns_terminal() || self.send(&words).is_err() {
                 break;
             }
         }
-        if let (true, Some(modes)) = (is_ours(), &self.modes) {
+        if let (true, Some(modes)) = (owns_terminal(), &self.modes) {
             let _gone = tcsetattr(stdin(), OptionalActions::Now, modes);
         }
     }

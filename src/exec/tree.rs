@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::event::Timespec;
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpgrp, kill_process_group, pidfd_open,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open,
     pidfd_send_signal, waitid,
 };
 
@@ -223,7 +223,7 @@ impl<'a> Tree<'a> {
         let mark = self.mark_of(pid);
         match mark {
             Mark::Own => {
-                if stat.group != getpgrp().as_raw_pid() {
+                if is_outside_own_group(stat) {
                     self.groups.push(group);
                 }
                 Some(false)
@@ -262,8 +262,7 @@ impl<'a> Tree<'a> {
     /// Whether our child `pid` was adopted rather than started by this process. What the program
     /// that we are part of starts by itself is in its own group, unless it says otherwise.
     fn is_orphan(&self, pid: Pid) -> bool {
-        self.kin.registry.knows(pid) == Known::No
-            && Stat::of(pid).is_some_and(|stat| stat.group != getpgrp().as_raw_pid())
+        self.kin.registry.knows(pid) == Known::No && Stat::of(pid).is_some_and(is_outside_own_group)
     }
 
     /// The living descendants of the leader that are not in its group.
@@ -288,6 +287,10 @@ impl<'a> Tree<'a> {
         }
         found
     }
+}
+
+fn is_outside_own_group(stat: Stat) -> bool {
+    Stat::own().is_ok_and(|own| own.group != stat.group)
 }
 
 /// Reaps our child `pid` if it has ended; then its number is free.

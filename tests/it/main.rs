@@ -23,6 +23,7 @@ mod state; //       what is up to date and what is not
 
 // Watching.
 mod cancel; //      signals and stale runs: nobody survives
+mod container; //   pid namespaces
 mod live; //        changes while something runs
 mod services; //    what stays: ready, replaced, kept, stopped
 mod terminal; //    interactive tasks, keys, suspending
