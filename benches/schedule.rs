@@ -55,7 +55,7 @@ fn schedule_alone(bencher: divan::Bencher<'_, '_>, layered: bool) {
     let plan = plan(layered);
     let selection = plan.select([]).expect("everything");
     bencher.bench_local(|| {
-        let mut schedule = Schedule::new(plan.graph().clone(), limits());
+        let mut schedule = Schedule::new(plan.graph().clone(), &limits());
         schedule.open(selection.ids());
         let mut n_done = 0;
         while !schedule.is_settled() {
@@ -88,6 +88,10 @@ impl FileView for NoFiles {
 
     fn changed_since(&self, _version: u64) -> Option<Vec<RelPath>> {
         None
+    }
+
+    fn is_small(&self) -> bool {
+        true
     }
 
     fn settle(&self) {}

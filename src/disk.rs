@@ -102,7 +102,7 @@ pub struct DiskTime {
     pub ns: i64,
 }
 
-/// Keeps a lock file locked; dropping it, or the end of the process, unlocks it.
+/// Keeps a lock held; dropping it, or the end of the process, gives it up.
 pub struct DiskLock(#[expect(dead_code, reason = "held for its drop")] Box<dyn Send + Sync>);
 
 impl DiskLock {
@@ -245,12 +245,13 @@ pub trait Disk: Send + Sync {
     /// As `open`, `write` and `fstat`.
     fn clock(&self, path: &Path) -> Result<DiskTime, DiskError>;
 
-    /// Locks the file `path` against every other process and thread, making it where missing.
-    /// `None` when somebody else holds it and `wait` is [`LockWait::Try`].
+    /// Locks one place of the file `path` against every other process and thread, making the file
+    /// where missing: one file holds as many locks as are needed. `place` is below 2^62; the file
+    /// need not be as long. `None` when somebody else holds it and `wait` is [`LockWait::Try`].
     ///
     /// # Errors
-    /// As `open` and `flock`.
-    fn lock(&self, path: &Path, wait: LockWait) -> Result<Option<DiskLock>, DiskError>;
+    /// As `open` and `fcntl`; `Unsupported` where the file system cannot lock.
+    fn lock(&self, path: &Path, place: u64, wait: LockWait) -> Result<Option<DiskLock>, DiskError>;
 }
 
 /// Attaches the path where the call is made.

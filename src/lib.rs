@@ -15,6 +15,7 @@ pub mod task_id;
 // Floor 1: globs and files.
 pub mod disk;
 pub mod files;
+mod parallel;
 pub mod pattern;
 
 // Floor 2: three systems that know nothing of each other.

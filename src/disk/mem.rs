@@ -38,7 +38,7 @@ struct Inner {
     steps: u64,
     fault: Option<Fault>,
     dead: bool,
-    locks: BTreeSet<PathBuf>,
+    locks: BTreeSet<(PathBuf, u64)>,
     log: Vec<String>,
 }
 
@@ -544,15 +544,15 @@ impl Disk for MemDisk {
         })
     }
 
-    fn lock(&self, path: &Path, wait: LockWait) -> Result<Option<DiskLock>, DiskError> {
+    fn lock(&self, path: &Path, place: u64, wait: LockWait) -> Result<Option<DiskLock>, DiskError> {
         let locked = self.step("lock", path, |inner, _| {
             inner.need_dir_above(path)?;
-            Ok(inner.locks.insert(path.to_path_buf()))
+            Ok(inner.locks.insert((path.to_path_buf(), place)))
         })?;
         match (locked, wait) {
             (true, _) => Ok(Some(DiskLock::new(Box::new(Held {
                 disk: self.clone(),
-                path: path.to_path_buf(),
+                lock: (path.to_path_buf(), place),
             })))),
             (false, LockWait::Try) => Ok(None),
             // Nobody else runs in a test: waiting would never end.
@@ -563,12 +563,12 @@ impl Disk for MemDisk {
 
 struct Held {
     disk: MemDisk,
-    path: PathBuf,
+    lock: (PathBuf, u64),
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.disk.inner().locks.remove(&self.path);
+        self.disk.inner().locks.remove(&self.lock);
     }
 }
 

@@ -1,11 +1,14 @@
 //! The real file system: [`OsDisk`].
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
 use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use super::{At, Disk, DiskError, DiskLock, DiskTime, FileStat, LockWait};
@@ -182,23 +185,62 @@ impl Disk for OsDisk {
         probe().at("write", path)
     }
 
-    fn lock(&self, path: &Path, wait: LockWait) -> Result<Option<DiskLock>, DiskError> {
+    fn lock(&self, path: &Path, place: u64, wait: LockWait) -> Result<Option<DiskLock>, DiskError> {
         let file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(false)
             .open(path)
             .at("lock", path)?;
-        let locked = match wait {
-            LockWait::Block => file.lock(),
-            LockWait::Try => match file.try_lock() {
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => Err(error),
-                Ok(()) => Ok(()),
-            },
+        let byte = Byte { file, place };
+        let locked = match byte.lock(wait) {
+            Ok(()) => Ok(Some(DiskLock::new(Box::new(byte)))),
+            Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+            Err(error) => Err(io::Error::from(error)),
         };
-        locked.at("lock", path)?;
-        Ok(Some(DiskLock::new(Box::new(file))))
+        locked.at("lock", path)
+    }
+}
+
+/// One byte of a file that is locked through this descriptor and no other one; unlocked on drop.
+struct Byte {
+    file: File,
+    place: u64,
+}
+
+impl Byte {
+    fn lock(&self, wait: LockWait) -> nix::Result<()> {
+        let span = self.span(libc::F_WRLCK);
+        loop {
+            let locked = match wait {
+                LockWait::Try => fcntl(&self.file, FcntlArg::F_OFD_SETLK(&span)),
+                LockWait::Block => fcntl(&self.file, FcntlArg::F_OFD_SETLKW(&span)),
+            };
+            match locked {
+                Err(Errno::EINTR) => {}
+                locked => return locked.map(drop),
+            }
+        }
+    }
+
+    fn span(&self, kind: libc::c_int) -> libc::flock {
+        let narrow = |number: libc::c_int| libc::c_short::try_from(number);
+        libc::flock {
+            l_type: narrow(kind).expect("kinds of locks are small"),
+            l_whence: narrow(libc::SEEK_SET).expect("it is 0"),
+            l_start: libc::off_t::try_from(self.place).expect("places are below 2^62"),
+            l_len: 1,
+            l_pid: 0,
+        }
+    }
+}
+
+impl Drop for Byte {
+    fn drop(&mut self) {
+        // Race: a process that is being started has a copy of the descriptor for a moment. Closing
+        // ours would leave the lock to that copy.
+        let unlock = self.span(libc::F_UNLCK);
+        let _gone = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&unlock));
     }
 }
 
@@ -319,10 +361,40 @@ mod tests {
     fn a_lock_is_held_once_and_free_when_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let held = OsDisk.lock(&path, LockWait::Block).unwrap().unwrap();
-        assert!(OsDisk.lock(&path, LockWait::Try).unwrap().is_none());
+        let lock = |place| OsDisk.lock(&path, place, LockWait::Try).unwrap();
+        let held = OsDisk.lock(&path, 7, LockWait::Block).unwrap().unwrap();
+        assert!(lock(7).is_none());
+        assert!(lock(8).is_some() && lock((1 << 62) - 1).is_some());
         drop(held);
-        assert!(OsDisk.lock(&path, LockWait::Try).unwrap().is_some());
+        assert!(lock(7).is_some());
+        assert_eq!(OsDisk.stat(&path).unwrap().size, 0);
+    }
+
+    #[test]
+    fn who_waits_for_a_lock_gets_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = OsDisk.lock(&path, 1, LockWait::Block).unwrap().unwrap();
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| OsDisk.lock(&path, 1, LockWait::Block).unwrap().is_some());
+            drop(held);
+            assert!(other.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_lock_ends_although_a_child_has_a_copy_of_its_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let file = File::create(&path).unwrap();
+        let copy = file.try_clone().unwrap();
+        let byte = Byte { file, place: 1 };
+        byte.lock(LockWait::Try).unwrap();
+        let lock = || OsDisk.lock(&path, 1, LockWait::Try).unwrap();
+        assert!(lock().is_none());
+        drop(byte);
+        assert!(lock().is_some());
+        drop(copy);
     }
 
     #[test]

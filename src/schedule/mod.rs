@@ -11,6 +11,7 @@ mod run;
 mod services;
 mod serving;
 mod settle;
+mod slots;
 pub mod state;
 mod step;
 mod tell;
@@ -23,7 +24,7 @@ pub use event::{
 };
 pub use inspect::inspect;
 pub use run::{Driver, DriverOptions, Mode, Report, Send, StartError, StopAll};
-pub use state::Limits;
+pub use slots::Limits;
 pub use step::{Ports, Said};
 pub use tokens::JobTokens;
 pub use view::{FileView, Files};

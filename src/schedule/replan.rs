@@ -17,9 +17,9 @@ impl Driver {
     pub fn replan(&mut self, plan: Arc<Plan>, selection: &Selection) -> Vec<TaskId> {
         let mut limits = self.options.limits.clone();
         limits.pools = plan.pool_sizes().to_vec();
-        self.options.limits = limits.clone();
         let old = std::mem::replace(&mut self.plan, plan);
-        let mut schedule = Schedule::new(self.plan.graph().clone(), limits);
+        let mut schedule = Schedule::new(self.plan.graph().clone(), &limits);
+        self.options.limits = limits;
         std::mem::swap(&mut schedule, &mut self.schedule);
         let mut progress = TaskMap::from_fn(self.plan.tasks().len(), |_| Progress::default());
         std::mem::swap(&mut progress, &mut self.progress);

@@ -15,14 +15,16 @@ use super::bring::Brought;
 use super::event::{OutputLine, RunEvent, TaskFinished};
 use super::progress::Progress;
 use super::services::Services;
-use super::state::{Checked, Limits, Schedule, TaskState, Ticket};
-use super::step::{self, Assignment, Executed, Look, Ports, Prepared, Probes};
+use super::slots::Limits;
+use super::state::{Checked, Schedule, TaskState, Ticket};
+use super::step::{self, Assignment, Errand, Executed, Look, Ports, Prepared, Probes};
 use super::wave::Wave;
 use crate::digest::Digest;
 use crate::exec::{Cancel, ServiceEvent};
 use crate::outcome::Outcome;
+use crate::parallel;
 use crate::plan::{Plan, Selection};
-use crate::state::{Demand, Finished, Restored, StateError, group_product};
+use crate::state::{Demand, Finished, Ran, Restored, StateError, group_product};
 use crate::task_id::{TaskId, TaskMap, TaskName};
 use crate::watchfile::TaskKind;
 
@@ -75,6 +77,8 @@ pub(super) enum News {
         look: Box<Look>,
     },
     Prepared(Box<Result<Prepared, StateError>>),
+    /// The commands of this errand run now, on the thread that reports it.
+    Started(Box<Errand>),
     /// What the store had, once it is seen.
     Restored(Restored, Vec<OutputLine>),
     Output(Vec<OutputLine>),
@@ -137,10 +141,11 @@ impl Driver {
         let pool = ThreadPoolBuilder::new()
             .num_threads(options.limits.jobs)
             .thread_name(|n| format!("job-{n}"))
+            .start_handler(|_| parallel::keep_to_this_thread())
             .build()
             .map_err(|error| StartError(error.to_string()))?;
         let mut driver = Self {
-            schedule: Schedule::new(plan.graph().clone(), options.limits.clone()),
+            schedule: Schedule::new(plan.graph().clone(), &options.limits),
             progress: TaskMap::from_fn(plan.tasks().len(), |_| Progress::default()),
             probes: Arc::default(),
             pool,
@@ -216,7 +221,7 @@ impl Driver {
             self.checks -= 1;
         }
         let flight = match &news {
-            News::Output(_) => self.flights.get(&serial).copied(),
+            News::Started(_) | News::Output(_) => self.flights.get(&serial).copied(),
             _ => self.flights.remove(&serial),
         };
         if let Some(Some(id)) = flight {
@@ -367,20 +372,38 @@ impl Driver {
         });
     }
 
-    /// What the schedule started: takes the result from the store, or runs the command.
+    /// What the schedule started: one thread prepares it and runs it, unless the store may have
+    /// its result or another process has the task.
     fn start(&mut self, id: TaskId) {
         if self.is_service(id) {
             return self.bring_up(id);
         }
         let progress = &mut self.progress[id];
         progress.attempt = 1;
-        progress.cancel = Some(Cancel::new());
+        let cancel = progress.cancel.insert(Cancel::new()).clone();
         let start = progress.kind_of_start();
         let examined = progress.examined();
         let assignment = self.assignment(id, self.products_of(id));
-        self.launch(id, move |ports| {
-            let prepared = step::prepare(ports, &assignment, &examined, start);
-            News::Prepared(Box::new(prepared))
+        self.launch_job(id, move |ports, report| {
+            match step::prepare(ports, &assignment, &examined, start) {
+                Prepared::Run(errand) => {
+                    let commands = Arc::clone(&errand.commands);
+                    let examined = errand.examined.clone();
+                    report(News::Started(Box::new(errand)));
+                    let executed = step::execute(ports, &commands, &cancel, report);
+                    if executed.has_succeeded() && assignment.is_light(ports) {
+                        let ran = Ran {
+                            duration: executed.took,
+                            attempts: 1,
+                        };
+                        let finished =
+                            step::finish(ports, &assignment, &examined, ran, &executed.log);
+                        return News::Finished(ran.duration, finished);
+                    }
+                    News::Executed(executed)
+                }
+                prepared => News::Prepared(Box::new(Ok(prepared))),
+            }
         });
     }
 
@@ -426,20 +449,18 @@ impl Driver {
         });
     }
 
-    /// Runs `step` on the pool for commands and sends what it gives. Only for a running task: its
-    /// slot stands for a thread that is free.
+    /// Runs `step` on the pool for commands and sends what it reports and what it gives. Only for
+    /// a running task: its slot stands for a thread that is free.
     pub(super) fn launch_job(
         &mut self,
         id: TaskId,
-        step: impl FnOnce(&Ports) -> News + std::marker::Send + 'static,
+        step: impl FnOnce(&Ports, &dyn Fn(News)) -> News + std::marker::Send + 'static,
     ) {
         let serial = self.next_serial(id);
         let (ports, send) = (Arc::clone(&self.ports), Arc::clone(&self.send));
         self.pool.spawn(move || {
-            send(Report {
-                serial,
-                news: step(&ports),
-            });
+            let report = |news| send(Report { serial, news });
+            report(step(&ports, &report));
         });
     }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::event::{OutputLine, RunEvent, TaskFinished};
-use super::run::{Driver, MOVED_BEFORE_QUIET, Mode, News, QUIET, Report};
+use super::run::{Driver, MOVED_BEFORE_QUIET, Mode, News, QUIET};
 use super::state::{Busy, Checked, TaskState, Ticket};
 use super::step::{self, Errand, Executed, Look, Prepared};
 use super::tell::describe;
+use crate::disk::DiskLock;
 use crate::exec::{Cancel, Ended};
-use crate::outcome::{ExitStatus, Outcome};
+use crate::outcome::Outcome;
 use crate::state::{Examined, Finished, Made, Ran, Restored, StateError, Verdict};
 use crate::task_id::TaskId;
 use crate::watchfile::{Caching, Terminal};
@@ -26,6 +27,7 @@ impl Driver {
             }
             News::Examined { .. } => {}
             News::Prepared(prepared) => self.prepared(id, *prepared),
+            News::Started(errand) => self.started(id, *errand),
             News::Restored(restored, lines) => self.restored(id, &restored, lines),
             News::Finished(_, Err(error)) => self.could_not(id, &error),
             News::Output(lines) => self.output(id, lines),
@@ -40,13 +42,17 @@ impl Driver {
         match prepared {
             Ok(Prepared::Restored(restored, lines)) => {
                 // Dependents look at what was restored: it has to be seen first.
-                self.launch_job(id, move |ports| {
+                self.launch_job(id, move |ports, _| {
                     ports.files.settle();
                     News::Restored(restored, lines)
                 });
             }
             Ok(Prepared::Fresh(examined)) => self.overtaken(id, &examined),
-            Ok(Prepared::Run(errand)) => self.run(id, errand),
+            Ok(Prepared::Run(errand)) => {
+                self.started(id, errand);
+                self.execute(id);
+            }
+            Ok(Prepared::Stored(lock)) => self.restore(id, lock),
             Ok(Prepared::Busy) => self.wait_for_other(id),
             Ok(Prepared::Cancelled) => {
                 let name = self.plan.name(id);
@@ -120,7 +126,19 @@ impl Driver {
         }
     }
 
-    pub(super) fn run(&mut self, id: TaskId, errand: Errand) {
+    /// The store may have what `id` makes: that is read and put in place by many threads.
+    fn restore(&mut self, id: TaskId, lock: Option<DiskLock>) {
+        let progress = &self.progress[id];
+        let (start, examined) = (progress.kind_of_start(), progress.examined());
+        let assignment = self.assignment(id, self.products_of(id));
+        self.launch(id, move |ports| {
+            let prepared = step::restore_or_run(ports, &assignment, &examined, start, lock);
+            News::Prepared(Box::new(prepared))
+        });
+    }
+
+    /// The commands of `id` run, or are about to.
+    fn started(&mut self, id: TaskId, errand: Errand) {
         let Errand {
             examined,
             commands,
@@ -128,9 +146,9 @@ impl Driver {
         } = errand;
         let progress = &mut self.progress[id];
         progress.examined = Some(Arc::new(examined));
-        progress.commands = commands.into();
+        progress.commands = commands;
         progress.lock = lock;
-        self.attempt(id);
+        self.tell_started(id);
     }
 
     /// Another process made `id` fresh while this one waited for it.
@@ -144,8 +162,17 @@ impl Driver {
         self.ended(id, Outcome::Fresh, false);
     }
 
-    /// Starts the command of `id`, for the first time or as a retry.
-    pub(super) fn attempt(&mut self, id: TaskId) {
+    /// Runs the commands of `id`.
+    fn execute(&mut self, id: TaskId) {
+        let progress = &self.progress[id];
+        let commands = Arc::clone(&progress.commands);
+        let cancel = progress.cancel.clone().unwrap_or_default();
+        self.launch_job(id, move |ports, report| {
+            News::Executed(step::execute(ports, &commands, &cancel, report))
+        });
+    }
+
+    fn tell_started(&mut self, id: TaskId) {
         self.announce(&[]);
         let progress = &self.progress[id];
         let reason = match progress.examined().verdict() {
@@ -153,8 +180,6 @@ impl Driver {
             Verdict::Fresh => unreachable!("BUG: task {id:?} runs though it is fresh"),
         };
         let (task, attempt) = (self.plan.name(id).clone(), progress.attempt);
-        let commands = Arc::clone(&progress.commands);
-        let cancel = progress.cancel.clone().unwrap_or_default();
         let run = self.run_number();
         (self.observe)(RunEvent::TaskStarted {
             run,
@@ -163,32 +188,28 @@ impl Driver {
             reason,
             interactive: self.plan.task(id).terminal == Terminal::Owned,
         });
-        let serial = self.next_serial(id);
-        let (ports, send) = (Arc::clone(&self.ports), Arc::clone(&self.send));
-        self.pool.spawn(move || {
-            let report = |news| send(Report { serial, news });
-            let mut lines = |lines| report(News::Output(lines));
-            report(News::Executed(step::execute(
-                &ports, &commands, &cancel, &mut lines,
-            )));
-        });
     }
 
     pub(super) fn executed(&mut self, id: TaskId, executed: Executed) {
-        let Executed { ended, took, log } = executed;
         let ran = Ran {
-            duration: took,
+            duration: executed.took,
             attempts: self.progress[id].attempt,
         };
-        if matches!(ended, Ended::Exited(ExitStatus::Code(0))) {
+        if executed.has_succeeded() {
             let examined = self.progress[id].examined();
             let assignment = self.assignment(id, self.products_of(id));
+            self.schedule.command_ended(id);
             self.launch(id, move |ports| {
-                let finished = step::finish(ports, &assignment, &examined, ran, &log);
-                News::Finished(took, finished)
+                let finished = step::finish(ports, &assignment, &examined, ran, &executed.log);
+                News::Finished(ran.duration, finished)
             });
             return;
         }
+        let Executed {
+            ended,
+            took,
+            log: _,
+        } = executed;
         let mut finished = self.finish_of(id, Outcome::Failed, took);
         let status = match &ended {
             Ended::Exited(status) => Some(*status),
@@ -215,7 +236,8 @@ impl Driver {
         let retries = self.plan.task(id).retries;
         if self.progress[id].attempt <= retries && !self.is_disturbed(id) {
             self.progress[id].attempt += 1;
-            self.attempt(id);
+            self.tell_started(id);
+            self.execute(id);
             return;
         }
         let examined = self.progress[id].examined();

@@ -10,24 +10,14 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
+use super::slots::{Limits, Slots};
 use crate::outcome::Outcome;
 use crate::plan::{Graph, Role};
 use crate::task_id::{TaskId, TaskMap};
-use crate::watchfile::{FailureRule, OnBusy, Terminal};
+use crate::watchfile::{FailureRule, OnBusy};
 
 /// How many restarts in a row `on_busy = "auto"` allows before a run is left to finish.
 pub const RESTARTS_MAX: u32 = 2;
-
-/// What bounds the schedule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Commands at a time, at least 1.
-    pub jobs: usize,
-    /// Slots of each pool, by the watchfile's pool index.
-    pub pools: Vec<usize>,
-    /// How many failures stop new starts; `None`: none does.
-    pub failures_max: Option<usize>,
-}
 
 /// What a check of one task found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +85,7 @@ pub struct Ticket {
 #[derive(Debug)]
 pub struct Schedule {
     graph: Graph,
-    limits: Limits,
+    failures_max: Option<usize>,
     states: TaskMap<TaskState>,
     /// For each task, how many of its deps have not succeeded plus how many of its `after` are
     /// still to end.
@@ -119,18 +109,9 @@ pub struct Schedule {
     active: usize,
 }
 
-/// What is taken of the limits.
-#[derive(Debug)]
-struct Slots {
-    jobs: usize,
-    pools: Vec<usize>,
-    /// An interactive task runs, alone.
-    exclusive: bool,
-}
-
 impl Schedule {
     /// A schedule in which nothing is asked for yet.
-    pub fn new(graph: Graph, limits: Limits) -> Self {
+    pub fn new(graph: Graph, limits: &Limits) -> Self {
         let len = graph.nodes().len();
         Self {
             states: TaskMap::from_fn(len, |_| TaskState::Out),
@@ -144,15 +125,11 @@ impl Schedule {
             running: BTreeSet::new(),
             to_stop: BTreeSet::new(),
             skipped: Vec::new(),
-            slots: Slots {
-                jobs: 0,
-                pools: vec![0; limits.pools.len()],
-                exclusive: false,
-            },
+            slots: Slots::new(limits),
+            failures_max: limits.failures_max,
             failures: 0,
             active: 0,
             graph,
-            limits,
         }
     }
 
@@ -243,12 +220,12 @@ impl Schedule {
     pub fn next_start(&mut self) -> Option<TaskId> {
         let mut from = Bound::Unbounded;
         loop {
-            let full = self.slots.jobs >= self.limits.jobs && !self.graph.has_services();
+            let full = self.slots.is_full() && !self.graph.has_services();
             if full || self.ready.is_empty() {
                 return None;
             }
             let mut ready = self.ready.range((from, Bound::Unbounded));
-            let key = *ready.find(|&&(_, id)| self.has_slot(id))?;
+            let key = *ready.find(|&&(_, id)| self.slots.has_for(&self.graph.nodes()[id]))?;
             if self.is_overtaking(key) {
                 return None;
             }
@@ -268,6 +245,11 @@ impl Schedule {
     /// The tasks that were skipped since the last call, in the order that was decided.
     pub fn take_skipped(&mut self) -> Vec<(TaskId, SkipCause)> {
         std::mem::take(&mut self.skipped)
+    }
+
+    /// The command of a running task has ended; what is left to do takes no slot.
+    pub fn command_ended(&mut self, id: TaskId) {
+        self.slots.give_back_early(id, &self.graph.nodes()[id]);
     }
 
     /// Takes the end of a running task. `again`: its result does not count, it has to run once
@@ -461,7 +443,7 @@ impl Schedule {
             self.skip_dependents(id);
             if outcome != Outcome::Cancelled {
                 self.failures += 1;
-                if self.limits.failures_max == Some(self.failures) {
+                if self.failures_max == Some(self.failures) {
                     self.halt_waiting();
                 }
             }
@@ -504,6 +486,9 @@ impl Schedule {
         let before = std::mem::replace(&mut self.states[id], next);
         self.leave(id, before);
         self.enter(id, next);
+        if !matches!(next, TaskState::Running(_)) {
+            self.slots.rest(id);
+        }
         let unblocks = |state| self.lets_pass(id, state);
         let (was, is) = (unblocks(before), unblocks(next));
         if was.dep != is.dep {
@@ -537,7 +522,7 @@ impl Schedule {
                 self.active -= 1;
                 self.to_check.remove(&place(&self.graph, id));
                 self.running.remove(&id);
-                self.shift_slots(id, false);
+                self.slots.give_back(id, &self.graph.nodes()[id]);
             }
         }
     }
@@ -550,7 +535,7 @@ impl Schedule {
             }
             TaskState::Running(_) => {
                 self.running.insert(id);
-                self.shift_slots(id, true);
+                self.slots.take(id, &self.graph.nodes()[id]);
             }
             TaskState::Checking => {
                 self.checking.insert(place(&self.graph, id));
@@ -602,17 +587,6 @@ impl Schedule {
         outcome.is_success() || (allowed && matches!(outcome, Outcome::Failed | Outcome::TimedOut))
     }
 
-    fn has_slot(&self, id: TaskId) -> bool {
-        let node = &self.graph.nodes()[id];
-        let alone = node.terminal == Terminal::Owned;
-        let full = node.role == Role::Command && self.slots.jobs >= self.limits.jobs;
-        if full || self.slots.exclusive || (alone && self.slots.jobs > 0) {
-            return false;
-        }
-        node.pool
-            .is_none_or(|pool| self.slots.pools[pool] < self.limits.pools[pool])
-    }
-
     /// Whether a dependent of `id` runs; one that may be stopped is told to.
     ///
     /// Only a task that was re-opened under a running dependent can be held back, and then
@@ -638,27 +612,11 @@ impl Schedule {
         !held.is_empty()
     }
 
-    fn shift_slots(&mut self, id: TaskId, taken: bool) {
-        let node = &self.graph.nodes()[id];
-        let shift = |count: &mut usize| *count = if taken { *count + 1 } else { *count - 1 };
-        if node.role == Role::Service {
-            return;
-        }
-        shift(&mut self.slots.jobs);
-        if let Some(pool) = node.pool {
-            shift(&mut self.slots.pools[pool]);
-        }
-        if node.terminal == Terminal::Owned {
-            self.slots.exclusive = taken;
-        }
-    }
-
     /// Whether a start of the task at `place` could take the slot of a more urgent one that is
     /// still being checked.
     fn is_overtaking(&self, place: Place) -> bool {
-        let free = self.limits.jobs.saturating_sub(self.slots.jobs);
-        let before = self.checking.range(..place).take(free.max(1));
-        before.count() >= free.max(1)
+        let free = self.slots.free().max(1);
+        self.checking.range(..place).take(free).count() >= free
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::*;
 use crate::plan::Node;
+use crate::watchfile::Terminal;
 
 fn id(idx: usize) -> TaskId {
     TaskId::new(idx)
@@ -34,7 +35,7 @@ fn limits(jobs: usize) -> Limits {
 fn schedule(deps: &[&[usize]], jobs: usize) -> Schedule {
     Schedule::new(
         Graph::new(deps.iter().map(|deps| node(deps)).collect()),
-        limits(jobs),
+        &limits(jobs),
     )
 }
 
@@ -68,7 +69,7 @@ fn one_running(on_busy: OnBusy) -> Schedule {
         on_busy,
         ..node(&[])
     }];
-    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), limits(1));
+    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), &limits(1));
     open_all(&mut schedule);
     all_stale(&mut schedule);
     assert_eq!(starts(&mut schedule), [0]);
@@ -82,6 +83,24 @@ fn tasks_start_in_watchfile_order_up_to_the_limit() {
     all_stale(&mut schedule);
     assert_eq!(starts(&mut schedule), [0, 1]);
     schedule.ended(id(0), Outcome::Done, false);
+    assert_eq!(starts(&mut schedule), [2]);
+}
+
+#[test]
+fn a_command_that_has_ended_gives_its_slot_to_the_next_and_its_task_runs_on() {
+    let mut schedule = schedule(&[&[], &[], &[], &[0]], 1);
+    open_all(&mut schedule);
+    all_stale(&mut schedule);
+    assert_eq!(starts(&mut schedule), [0]);
+    schedule.command_ended(id(0));
+    assert_eq!(starts(&mut schedule), [1]);
+    assert_eq!(schedule.state(id(0)), TaskState::Running(Busy::Undisturbed));
+    // What is recorded does not pile up.
+    schedule.command_ended(id(1));
+    assert!(starts(&mut schedule).is_empty());
+    schedule.ended(id(0), Outcome::Done, false);
+    assert!(starts(&mut schedule).is_empty());
+    schedule.ended(id(1), Outcome::Done, false);
     assert_eq!(starts(&mut schedule), [2]);
 }
 
@@ -121,7 +140,7 @@ fn an_allowed_failure_lets_dependents_go_on() {
         },
         node(&[0]),
     ];
-    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), limits(1));
+    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), &limits(1));
     open_all(&mut schedule);
     all_stale(&mut schedule);
     starts(&mut schedule);
@@ -134,7 +153,7 @@ fn an_allowed_failure_lets_dependents_go_on() {
 #[test]
 fn the_failure_limit_stops_new_starts_and_lets_running_tasks_finish() {
     let mut schedule = schedule(&[&[], &[], &[]], 2);
-    schedule.limits.failures_max = Some(1);
+    schedule.failures_max = Some(1);
     open_all(&mut schedule);
     all_stale(&mut schedule);
     assert_eq!(starts(&mut schedule), [0, 1]);
@@ -148,7 +167,7 @@ fn the_failure_limit_stops_new_starts_and_lets_running_tasks_finish() {
 #[test]
 fn a_halted_task_is_asked_for_again_by_the_next_change() {
     let mut schedule = schedule(&[&[], &[]], 1);
-    schedule.limits.failures_max = Some(1);
+    schedule.failures_max = Some(1);
     open_all(&mut schedule);
     all_stale(&mut schedule);
     starts(&mut schedule);
@@ -170,11 +189,11 @@ fn after_orders_but_does_not_ask() {
         },
     ];
     let graph = Graph::new(nodes.into_iter().collect());
-    let mut alone = Schedule::new(graph.clone(), limits(2));
+    let mut alone = Schedule::new(graph.clone(), &limits(2));
     alone.open(&[id(1)]);
     all_stale(&mut alone);
     assert_eq!(starts(&mut alone), [1]);
-    let mut both = Schedule::new(graph, limits(2));
+    let mut both = Schedule::new(graph, &limits(2));
     open_all(&mut both);
     all_stale(&mut both);
     assert_eq!(starts(&mut both), [0]);
@@ -190,7 +209,7 @@ fn a_pool_bounds_its_tasks_beside_the_job_limit() {
         ..node(&[])
     };
     let nodes = [pooled(), pooled(), node(&[])];
-    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), limits(3));
+    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), &limits(3));
     open_all(&mut schedule);
     all_stale(&mut schedule);
     assert_eq!(starts(&mut schedule), [0, 2]);
@@ -208,7 +227,7 @@ fn an_interactive_task_runs_alone() {
         },
         node(&[]),
     ];
-    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), limits(3));
+    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), &limits(3));
     open_all(&mut schedule);
     all_stale(&mut schedule);
     assert_eq!(starts(&mut schedule), [0, 2]);
@@ -230,7 +249,7 @@ fn services_take_no_job_slot() {
             ..node(&[])
         },
     ];
-    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), limits(1));
+    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), &limits(1));
     open_all(&mut schedule);
     all_stale(&mut schedule);
     assert_eq!(starts(&mut schedule), [0, 1]);
@@ -257,7 +276,7 @@ fn a_service_that_is_lost_skips_what_waits_and_nothing_else() {
         ..node(&[])
     };
     let nodes = [service, node(&[0]), node(&[0])];
-    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), limits(1));
+    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), &limits(1));
     open_all(&mut schedule);
     all_stale(&mut schedule);
     assert_eq!(starts(&mut schedule), [0]);
@@ -294,7 +313,7 @@ fn a_service_that_starts_is_stopped_by_every_change_that_moves_it() {
         role: Role::Service,
         ..node(&[])
     };
-    let mut schedule = Schedule::new(Graph::new([service].into_iter().collect()), limits(1));
+    let mut schedule = Schedule::new(Graph::new([service].into_iter().collect()), &limits(1));
     open_all(&mut schedule);
     for _ in 0..5 {
         all_stale(&mut schedule);
@@ -449,6 +468,8 @@ struct World {
     recorded: Vec<Option<String>>,
     failed: Vec<Option<String>>,
     started: Vec<Option<String>>,
+    /// Whose command has ended, while they still run.
+    recording: BTreeSet<TaskId>,
     starts: usize,
 }
 
@@ -477,7 +498,7 @@ impl World {
     }
 }
 
-/// Carries out every decision; ends the running task that `pick` chooses. A step is one end.
+/// Carries out every decision. A step is the end of a command or of a task.
 fn run_to_idle(
     schedule: &mut Schedule,
     world: &mut World,
@@ -512,14 +533,21 @@ fn run_to_idle(
         }
         let stopping: Vec<TaskId> = std::iter::from_fn(|| schedule.next_stop()).collect();
         let running: Vec<TaskId> = schedule.running.iter().copied().collect();
-        assert!(running.len() <= jobs);
+        let n_recording = world.recording.len();
+        assert!(n_recording <= jobs && running.len() - n_recording <= jobs);
         if let Some(&task) = stopping.first() {
+            world.recording.remove(&task);
             schedule.ended(task, Outcome::Cancelled, false);
             stopping[1..].iter().for_each(|&other| {
                 schedule.to_stop.insert(other);
             });
         } else if let Some(&task) = running.get(step % running.len().max(1)) {
-            end_one(schedule, world, task);
+            let records = !world.fails[task.idx()] && n_recording < jobs;
+            if records && world.recording.insert(task) {
+                schedule.command_ended(task);
+            } else {
+                end_one(schedule, world, task);
+            }
         } else if change.is_none_or(|(at, _)| at <= step) {
             return;
         }
@@ -528,6 +556,7 @@ fn run_to_idle(
 }
 
 fn end_one(schedule: &mut Schedule, world: &mut World, task: TaskId) {
+    world.recording.remove(&task);
     let key = world.started[task.idx()].take();
     let moved = key.as_deref() != Some(&world.key(task.idx()));
     if world.fails[task.idx()] {
@@ -541,9 +570,9 @@ fn end_one(schedule: &mut Schedule, world: &mut World, task: TaskId) {
     }
 }
 
-fn assert_exact(schedule: &Schedule, world: &World) {
+fn assert_exact(schedule: &Schedule, world: &World, jobs: usize) {
     assert!(schedule.is_settled());
-    assert_eq!(schedule.slots.jobs, 0);
+    assert_eq!(schedule.slots.free(), jobs, "a slot was lost");
     for task in 0..world.deps.len() {
         let state = schedule.state(id(task));
         let blocked = world.deps[task]
@@ -575,7 +604,7 @@ fn every_graph_of_four_tasks_comes_to_rest_exact_whatever_changes_when() {
         }
         for fails in 0..16_u32 {
             for jobs in 1..=2 {
-                let changes = (0..6).flat_map(|at| (0..4).map(move |task| Some((at, task))));
+                let changes = (0..9).flat_map(|at| (0..4).map(move |task| Some((at, task))));
                 for change in std::iter::once(None).chain(changes) {
                     let mut world = World {
                         deps: deps.clone(),
@@ -584,13 +613,14 @@ fn every_graph_of_four_tasks_comes_to_rest_exact_whatever_changes_when() {
                         recorded: vec![None; 4],
                         failed: vec![None; 4],
                         started: vec![None; 4],
+                        recording: BTreeSet::new(),
                         starts: 0,
                     };
                     let nodes = deps.iter().map(|deps| node(deps)).collect();
-                    let mut schedule = Schedule::new(Graph::new(nodes), limits(jobs));
+                    let mut schedule = Schedule::new(Graph::new(nodes), &limits(jobs));
                     open_all(&mut schedule);
                     run_to_idle(&mut schedule, &mut world, jobs, change);
-                    assert_exact(&schedule, &world);
+                    assert_exact(&schedule, &world, jobs);
                     let once = change.is_some() || world.starts <= 4;
                     assert!(once, "a task ran twice with no change");
                 }

@@ -12,11 +12,13 @@ use std::time::{Duration, Instant};
 
 use super::command;
 use super::event::OutputLine;
+use super::run::News;
 use super::tokens::JobTokens;
 use super::view::{FileView, Files};
 use crate::digest::Digest;
 use crate::disk::DiskLock;
 use crate::exec::{Cancel, Command, Ended, Executor, LineSplitter, OsExecutor, Spool};
+use crate::outcome::ExitStatus;
 use crate::path::{RelPath, Root};
 use crate::pattern::{Pattern, PatternSet};
 use crate::plan::Plan;
@@ -114,6 +116,11 @@ impl Assignment {
         ports.files.changed_since(self.seen?)
     }
 
+    /// Whether its end is recorded so quickly that the thread that ran it may do it by itself.
+    pub(super) fn is_light(&self, ports: &Ports) -> bool {
+        self.task().outputs.is_empty() && ports.files.is_small()
+    }
+
     fn wanted(&self) -> PatternSet {
         match &self.task().inputs {
             Inputs::Everything => PatternSet::new(vec![Pattern::everything()]),
@@ -194,6 +201,8 @@ pub(super) enum Prepared {
     Restored(Restored, Vec<OutputLine>),
     /// This.
     Run(Errand),
+    /// Nothing yet: the store may have its result, see [`restore_or_run`].
+    Stored(Option<DiskLock>),
     /// Nothing yet: another process runs the same task.
     Busy,
     /// Nothing: it was stopped while it waited for that process.
@@ -204,24 +213,29 @@ pub(super) enum Prepared {
 pub(super) struct Errand {
     /// What it is recorded against.
     pub(super) examined: Examined,
-    pub(super) commands: Vec<Command>,
+    pub(super) commands: Arc<[Command]>,
     /// Keeps other processes from running the same task. `None` where files cannot be locked.
     pub(super) lock: Option<DiskLock>,
 }
 
-/// Takes the result from the store, or says what to run. Does not wait for another process that
-/// runs the same task.
+/// Says what to run. Does not wait for another process that runs the same task, and reads no more
+/// than notes, so that the thread of a job can do it.
 pub(super) fn prepare(
     ports: &Ports,
     assignment: &Assignment,
     examined: &Examined,
     start: Start,
-) -> Result<Prepared, StateError> {
-    match ports.engine.try_lock(&assignment.task().name) {
-        Locked::Held(lock) => locked(ports, assignment, examined.clone(), start, Some(lock)),
-        Locked::Impossible => locked(ports, assignment, examined.clone(), start, None),
-        Locked::Busy => Ok(Prepared::Busy),
+) -> Prepared {
+    let task = assignment.task();
+    let lock = match ports.engine.try_lock(&task.name) {
+        Locked::Held(lock) => Some(lock),
+        Locked::Impossible => None,
+        Locked::Busy => return Prepared::Busy,
+    };
+    if ports.engine.is_stored(examined, task, assignment.demand) {
+        return Prepared::Stored(lock);
     }
+    errand(ports, assignment, examined.clone(), start, lock)
 }
 
 /// As [`prepare`], after a wait for the other process. Blocks until that has ended or `cancel` is
@@ -245,23 +259,34 @@ pub(super) fn prepare_after_wait(
     if *examined.verdict() == Verdict::Fresh {
         return Ok(Prepared::Fresh(examined));
     }
-    locked(ports, assignment, examined, start, lock)
+    restore_or_run(ports, assignment, &examined, start, lock)
 }
 
-fn locked(
+/// Takes the result from the store, or says what to run. The caller holds `lock`.
+pub(super) fn restore_or_run(
     ports: &Ports,
     assignment: &Assignment,
-    mut examined: Examined,
+    examined: &Examined,
     start: Start,
     lock: Option<DiskLock>,
 ) -> Result<Prepared, StateError> {
     let nothing = Files::none();
     let tools = assignment.probes.of(ports, assignment);
     let subject = assignment.subject(ports, &nothing, &tools, None);
-    if let Some(restored) = ports.engine.restore(&examined, &subject)? {
+    if let Some(restored) = ports.engine.restore(examined, &subject)? {
         let lines = replay(ports, &restored);
         return Ok(Prepared::Restored(restored, lines));
     }
+    Ok(errand(ports, assignment, examined.clone(), start, lock))
+}
+
+fn errand(
+    ports: &Ports,
+    assignment: &Assignment,
+    mut examined: Examined,
+    start: Start,
+    lock: Option<DiskLock>,
+) -> Prepared {
     let task = assignment.task();
     let files = if command::takes_files(task) {
         ports.engine.changed_files(&examined)
@@ -273,11 +298,11 @@ fn locked(
     ports
         .tokens
         .share(&*ports.executor, &ports.root, &mut commands);
-    Ok(Prepared::Run(Errand {
+    Prepared::Run(Errand {
         examined,
-        commands,
+        commands: commands.into(),
         lock,
-    }))
+    })
 }
 
 /// What a restored task printed when it ran.
@@ -304,13 +329,19 @@ pub(super) struct Executed {
     pub(super) log: Spool,
 }
 
+impl Executed {
+    pub(super) fn has_succeeded(&self) -> bool {
+        matches!(&self.ended, Ended::Exited(status) if status.is_success())
+    }
+}
+
 /// Runs `commands` one after the other until one does not succeed. Blocks; on a thread of the
 /// pool that only does this.
 pub(super) fn execute(
     ports: &Ports,
     commands: &[Command],
     cancel: &Cancel,
-    lines: &mut dyn FnMut(Vec<OutputLine>),
+    report: &dyn Fn(News),
 ) -> Executed {
     let mut log = Spool::new(&ports.spill_dir, LOG_MEMORY_BYTES_MAX);
     let _token = match ports.tokens.acquire(cancel) {
@@ -322,14 +353,14 @@ pub(super) fn execute(
     };
     let started = Instant::now();
     let mut splitter = LineSplitter::new();
-    let mut ended = Ended::Exited(crate::outcome::ExitStatus::Code(0));
+    let mut ended = Ended::Exited(ExitStatus::Code(0));
     for command in commands {
         ended = ports.executor.run(command, cancel, &mut |bytes| {
             log.push(bytes);
             let mut whole = Vec::new();
             splitter.push(bytes, |line| whole.push(OutputLine::new(line)));
             if !whole.is_empty() {
-                lines(whole);
+                report(News::Output(whole));
             }
         });
         if !matches!(&ended, Ended::Exited(status) if status.is_success()) {
@@ -337,7 +368,7 @@ pub(super) fn execute(
         }
     }
     if let Some(rest) = splitter.take_rest() {
-        lines(vec![OutputLine::new(&rest)]);
+        report(News::Output(vec![OutputLine::new(&rest)]));
     }
     ports.files.settle();
     Executed {

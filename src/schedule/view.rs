@@ -38,6 +38,9 @@ pub trait FileView: Send + Sync {
     /// that is not known.
     fn changed_since(&self, version: u64) -> Option<Vec<RelPath>>;
 
+    /// Whether there are so few files that looking at them is nothing to share among threads.
+    fn is_small(&self) -> bool;
+
     /// Waits until everything that was written before this call is seen. Blocks; not to be called
     /// on a thread of rayon's global pool, which the watch needs to look.
     fn settle(&self);

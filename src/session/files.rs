@@ -14,6 +14,9 @@ use crate::watchfile::Gitignore;
 /// The directory that holds our own state: never an input.
 pub(super) const STATE_DIR: &str = ".watchrun";
 
+/// Fewer files than this are looked at by one thread.
+pub(super) const SMALL: usize = 500;
+
 /// One look at everything, and further looks once a command has run.
 pub(super) struct ScanFiles {
     root: Root,
@@ -113,6 +116,10 @@ impl FileView for ScanFiles {
 
     fn changed_since(&self, _version: u64) -> Option<Vec<RelPath>> {
         None
+    }
+
+    fn is_small(&self) -> bool {
+        self.first.listing.list().entries().len() < SMALL
     }
 
     fn settle(&self) {

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use super::files::SMALL;
 use crate::change::{Change, ChangeSet, FileType};
 use crate::disk::FileStat;
 use crate::files::{FileList, Listing};
@@ -119,6 +120,10 @@ impl FileView for LiveFiles {
         let after = changes.partition_point(|(changed, _)| *changed <= version);
         let paths = changes.range(after..).map(|(_, path)| path.clone());
         Some(paths.collect())
+    }
+
+    fn is_small(&self) -> bool {
+        self.handle.status().files < SMALL
     }
 
     fn settle(&self) {

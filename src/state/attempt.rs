@@ -171,11 +171,7 @@ impl Engine<'_> {
         let Some(inputs) = &examined.inputs else {
             return Ok(None);
         };
-        if !self.uses_store()
-            || task.caching == Caching::Off
-            || subject.demand == Demand::Always
-            || examined.has_failed_with_this_key()
-        {
+        if !self.may_restore(examined, task, subject.demand) {
             return Ok(None);
         }
         let Some(result) = self.store.result(&examined.key, &self.warnings) else {
@@ -201,6 +197,21 @@ impl Engine<'_> {
         self.record(examined, &made, quick);
         let log = result.log;
         Ok(Some(Restored { made, log, written }))
+    }
+
+    /// Whether the store may have the result of a stale task: without it, [`Self::restore`] gives
+    /// `None`. Reads no content.
+    #[must_use]
+    pub fn is_stored(&self, examined: &Examined, task: &Task, demand: Demand) -> bool {
+        self.may_restore(examined, task, demand) && self.store.has(&examined.key, &self.warnings)
+    }
+
+    fn may_restore(&self, examined: &Examined, task: &Task, demand: Demand) -> bool {
+        examined.inputs.is_some()
+            && self.uses_store()
+            && task.caching == Caching::On
+            && demand != Demand::Always
+            && !examined.has_failed_with_this_key()
     }
 
     /// What a command printed when it ran, stdout and stderr in the order written, as a stream: it

@@ -12,12 +12,12 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 use crate::change::FileType;
 use crate::digest::Digest;
 use crate::disk::{Disk, DiskError, FileStat};
+use crate::parallel;
 use crate::path::{RelPath, Root};
 
 use super::clock::HashTime;
 use super::index::Index;
 use super::input::{Content, InputFile};
-use super::parallel;
 use super::tree::Leaf;
 use super::warning::{Warning, Warnings};
 

@@ -34,7 +34,7 @@ pub(super) fn collect(
 ) -> Result<Option<Collected>, DiskError> {
     disk.make_dir(dir)?;
     let lock = dir.join("gc.lock");
-    let Some(_held) = disk.lock(&lock, LockWait::Try)? else {
+    let Some(_held) = disk.lock(&lock, 0, LockWait::Try)? else {
         return Ok(None);
     };
     let now_ns = disk.clock(&clock_path(dir))?.ns;

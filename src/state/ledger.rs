@@ -110,7 +110,7 @@ impl<'d> Ledger<'d> {
     ) -> Result<(), DiskError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         // Where nothing can be locked, two writers may spoil the file: then it is dropped.
-        let held = self.disk.lock(&self.lock_path, LockWait::Block).ok();
+        let held = self.disk.lock(&self.lock_path, 0, LockWait::Block).ok();
         self.refresh(&mut known, warnings);
         if known.end == 0 {
             let mut fresh = Known::default();
@@ -147,7 +147,7 @@ impl<'d> Ledger<'d> {
         if known.end as u64 <= bytes_max {
             return Ok(());
         }
-        let Ok(Some(_held)) = self.disk.lock(&self.lock_path, LockWait::Try) else {
+        let Ok(Some(_held)) = self.disk.lock(&self.lock_path, 0, LockWait::Try) else {
             return Ok(());
         };
         self.refresh(&mut known, warnings);
@@ -165,7 +165,7 @@ impl<'d> Ledger<'d> {
         warnings: &Warnings,
     ) -> Result<(), DiskError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = self.disk.lock(&self.lock_path, LockWait::Block);
+        let held = self.disk.lock(&self.lock_path, 0, LockWait::Block);
         self.refresh(&mut known, warnings);
         if known.values.remove(key).is_none() {
             return Ok(());
@@ -184,7 +184,7 @@ impl<'d> Ledger<'d> {
         if (known.end as u64) < known.live_bytes() * 2 + SLACK {
             return Ok(());
         }
-        let Ok(Some(_held)) = self.disk.lock(&self.lock_path, LockWait::Try) else {
+        let Ok(Some(_held)) = self.disk.lock(&self.lock_path, 0, LockWait::Try) else {
             return Ok(());
         };
         self.refresh(&mut known, warnings);

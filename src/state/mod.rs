@@ -5,7 +5,6 @@
 //! are looked at through [`Disk`](crate::disk::Disk). See `docs/design/state.md`.
 
 mod attempt;
-mod claims;
 mod clock;
 mod compare;
 mod contents;
@@ -21,7 +20,6 @@ mod ledger;
 mod live;
 mod movement;
 mod outputs;
-mod parallel;
 mod quick;
 mod reapi;
 mod record;

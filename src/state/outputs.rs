@@ -6,12 +6,12 @@ use std::path::Path;
 
 use crate::change::FileType;
 use crate::disk::{Disk, DiskError, FileStat};
+use crate::parallel;
 use crate::path::{RelDir, RelPath, Root};
 use crate::pattern::PatternSet;
 
 use super::contents::Contents;
 use super::input::{Content, InputFile, OutputFile};
-use super::parallel;
 use super::tree::Leaf;
 use super::verdict::PathSample;
 use super::warning::Warnings;

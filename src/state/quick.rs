@@ -5,9 +5,8 @@
 
 use crate::digest::Digest;
 use crate::disk::FileStat;
+use crate::parallel;
 use crate::path::RelPath;
-
-use super::parallel;
 
 /// So many files are digested in one go.
 const CHUNK: usize = 1024;

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 
 use crate::change::FileType;
 use crate::disk::{Disk, DiskError, FileStat};
+use crate::parallel;
 use crate::path::{RelDir, RelPath, Root};
 use crate::pattern::{PatternIndex, PatternSet};
 
 use super::contents::Contents;
 use super::input::Content;
 use super::outputs::{self, Found};
-use super::parallel;
 use super::store::{Store, StoredOutput, StoredResult};
 use super::warning::Warnings;
 

@@ -160,6 +160,12 @@ impl<'d> Store<'d> {
         self.disk.write_atomic(&self.result_path(key), &bytes)
     }
 
+    /// Whether there is an entry for `key`.
+    pub(super) fn has(&self, key: &Digest, warnings: &Warnings) -> bool {
+        self.bare.get(&short(key), warnings).success.is_some()
+            || self.disk.stat(&self.result_path(key)).is_ok()
+    }
+
     /// What `key` produced, if that is known. A damaged entry is dropped.
     pub(super) fn result(&self, key: &Digest, warnings: &Warnings) -> Option<StoredResult> {
         let path = self.result_path(key);

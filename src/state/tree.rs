@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use std::mem;
 use std::sync::{Arc, OnceLock};
 
+use crate::parallel;
 use crate::path::RelPath;
 
 use super::input::{Content, InputFile};
-use super::parallel;
 use super::reapi::{
     DigestMessage, Directory, DirectoryNode, FileNode, SymlinkNode, digest_of, refer,
 };

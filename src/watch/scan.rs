@@ -6,9 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
 use crate::files::{FileEntry, FileList};
+use crate::parallel;
 use crate::path::{RelDir, RelPath, Root};
 use crate::watch::error::Warning;
 use crate::watch::ignored::{Ignored, Rules};
@@ -118,18 +117,14 @@ fn visit(
             EntryKind::Dir { standing, .. } => found.push((files.len(), path, standing)),
         }
     }
-    let descend = |(at, path, standing): (usize, RelPath, Standing)| {
+    let descend = |(at, path, standing): &(usize, RelPath, Standing)| {
         let name = Path::new(OsStr::from_bytes(path.file_name()));
         let below = RelDir::from(path.clone());
         let visited = open_dir(fd.as_fd(), name)
-            .and_then(|child| visit(walker, &child, &below, standing, &listing.rules));
-        (at, below, visited)
+            .and_then(|child| visit(walker, &child, &below, *standing, &listing.rules));
+        (*at, below, visited)
     };
-    let dirs: Vec<_> = if found.len() > 1 {
-        found.into_par_iter().map(descend).collect()
-    } else {
-        found.into_iter().map(descend).collect()
-    };
+    let dirs = parallel::map(&found, true, descend);
     let below: usize = dirs
         .iter()
         .filter_map(|(_, _, visited)| visited.as_ref().ok())

@@ -7,7 +7,7 @@ use crate::rust_text::{Function, crate_names, functions, line_of, root_names, wo
 /// Modules of the library from the bottom up. A module uses only those before its own.
 const FLOORS: &[&[&str]] = &[
     &["path", "task_id", "change", "outcome", "digest", "suggest"],
-    &["pattern", "disk", "files"],
+    &["pattern", "disk", "files", "parallel"],
     &["watch", "watchfile", "exec"],
     &["plan"],
     &["state"],
@@ -35,10 +35,11 @@ const PLACES: &[(&str, &[&str])] = &[
     ("globset", &["pattern"]),
     ("ignore", &["watch/ignored"]),
     ("indicatif", &["cli/report/bars"]),
+    ("nix", &["disk/os"]),
     ("notify", &["watch/os"]),
     ("postcard", &["state/", "watch/record"]),
     ("prost", &["state/"]),
-    ("rayon", &["schedule/run", "state/", "watch/"]),
+    ("rayon", &["parallel.rs", "schedule/run", "watch/reconcile"]),
     ("regex-lite", &["exec/", "watchfile/"]),
     (
         "rustix",
