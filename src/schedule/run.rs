@@ -386,7 +386,8 @@ impl Driver {
         let assignment = self.assignment(id, self.products_of(id));
         self.launch_job(id, move |ports, report| {
             match step::prepare(ports, &assignment, &examined, start) {
-                Prepared::Run(errand) => {
+                // The terminal is made ready for a task that owns it by who hears of its start.
+                Prepared::Run(errand) if !assignment.owns_terminal() => {
                     let commands = Arc::clone(&errand.commands);
                     let examined = errand.examined.clone();
                     report(News::Started(Box::new(errand)));

@@ -27,7 +27,7 @@ use crate::state::{
     ToolProbe, Verdict,
 };
 use crate::task_id::{TaskId, TaskName};
-use crate::watchfile::{Inputs, Task};
+use crate::watchfile::{Inputs, Task, Terminal};
 
 /// Output of one task that is kept in memory; what is longer goes to a file.
 const LOG_MEMORY_BYTES_MAX: usize = 256 * 1024;
@@ -114,6 +114,10 @@ impl Assignment {
     /// What changed since the engine looked at the task last, as far as that is known.
     fn changed(&self, ports: &Ports) -> Option<Vec<RelPath>> {
         ports.files.changed_since(self.seen?)
+    }
+
+    pub(super) fn owns_terminal(&self) -> bool {
+        self.task().terminal == Terminal::Owned
     }
 
     /// Whether its end is recorded so quickly that the thread that ran it may do it by itself.
