@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::bring::Brought;
-use super::event::{OutputLine, RunEvent, TaskFinished};
+use super::event::{RunEvent, TaskFinished};
+use super::lines::Lines;
 use super::progress::Progress;
 use super::services::Services;
 use super::state::{Checked, Limits, Schedule, TaskState, Ticket};
@@ -76,8 +77,8 @@ pub(super) enum News {
     },
     Prepared(Box<Result<Prepared, StateError>>),
     /// What the store had, once it is seen.
-    Restored(Restored, Vec<OutputLine>),
-    Output(Vec<OutputLine>),
+    Restored(Restored),
+    Output(Lines),
     Executed(Executed),
     Finished(Duration, Result<Finished, StateError>),
     /// A step around the start of a service is over.
@@ -426,20 +427,18 @@ impl Driver {
         });
     }
 
-    /// Runs `step` on the pool for commands and sends what it gives. Only for a running task: its
-    /// slot stands for a thread that is free.
+    /// Runs `step` on the pool for commands and sends what it reports on its way, and what it
+    /// gives. Only for a running task: its slot stands for a thread that is free.
     pub(super) fn launch_job(
         &mut self,
         id: TaskId,
-        step: impl FnOnce(&Ports) -> News + std::marker::Send + 'static,
+        step: impl FnOnce(&Ports, &dyn Fn(News)) -> News + std::marker::Send + 'static,
     ) {
         let serial = self.next_serial(id);
         let (ports, send) = (Arc::clone(&self.ports), Arc::clone(&self.send));
         self.pool.spawn(move || {
-            send(Report {
-                serial,
-                news: step(&ports),
-            });
+            let report = |news| send(Report { serial, news });
+            report(step(&ports, &report));
         });
     }
 
