@@ -123,20 +123,13 @@ impl Jobserver {
     /// The pool that an inherited `MAKEFLAGS` names; `None` when it names none that is open to us.
     #[must_use]
     pub fn inherited(makeflags: &str) -> Option<Self> {
-        let auth = makeflags.split_ascii_whitespace().rev().find_map(|word| {
-            word.strip_prefix("--jobserver-auth=")
-                .or(word.strip_prefix("--jobserver-fds="))
-        })?;
+        let auth = auth_in(makeflags)?;
         let (take, give) = if let Some(path) = auth.strip_prefix("fifo:") {
             (path.to_owned(), path.to_owned())
         } else {
-            let (take, give) = auth.split_once(',')?;
-            let path = |fd: &str| Some(format!("/proc/self/fd/{}", fd.parse::<u32>().ok()?));
-            (path(take)?, path(give)?)
+            let [take, give] = inherited_descriptors(makeflags)?.map(path_of);
+            (take, give)
         };
-        // The descriptors may be closed, or be something else: make says so only to its own kind.
-        let is_pipe =
-            |path: &String| fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
         if !is_pipe(&take) || !is_pipe(&give) {
             return None;
         }
@@ -300,6 +293,31 @@ impl Drop for Token {
     fn drop(&mut self) {
         self.server.release(self.byte);
     }
+}
+
+/// The two descriptors that an inherited `MAKEFLAGS` names for job tokens; `None` when it names
+/// none, or what is there is no pipe: make tells every command of them and opens them only for
+/// those that are makes too.
+#[must_use]
+pub fn inherited_descriptors(makeflags: &str) -> Option<[i32; 2]> {
+    let (take, give) = auth_in(makeflags)?.split_once(',')?;
+    let fds: [i32; 2] = [take.parse().ok()?, give.parse().ok()?];
+    fds.map(path_of).iter().all(is_pipe).then_some(fds)
+}
+
+fn auth_in(makeflags: &str) -> Option<&str> {
+    makeflags.split_ascii_whitespace().rev().find_map(|word| {
+        word.strip_prefix("--jobserver-auth=")
+            .or(word.strip_prefix("--jobserver-fds="))
+    })
+}
+
+fn path_of(fd: i32) -> String {
+    format!("/proc/self/fd/{fd}")
+}
+
+fn is_pipe(path: &String) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
 /// The words of a command without its own `-j`, where it is a GNU make or ninja: with one it would

@@ -30,7 +30,9 @@ pub use cancel::Cancel;
 pub use command::{Command, Ended, Executor, Stop, Terminal};
 pub use error::{ExecError, SpawnError};
 pub use executor::{Observed, Options, Orphans, OsExecutor};
-pub use jobserver::{Jobserver, JobserverError, JobserverStyle, Token, without_own_jobs};
+pub use jobserver::{
+    Jobserver, JobserverError, JobserverStyle, Token, inherited_descriptors, without_own_jobs,
+};
 pub use lines::LineSplitter;
 pub use port::{Holder, port_holder, wait_until_free};
 pub use ready::{ReadyProbe, ReadyRule};

@@ -137,3 +137,14 @@ fn a_child_that_keeps_the_output_open_does_not_hold_up_the_run() {
         "nobody survives its task"
     );
 }
+
+#[test]
+fn a_command_has_three_descriptors_whatever_watchrun_was_started_with() {
+    let project = Project::with(
+        "[settings]\njobserver = 'off'\n[tasks.fds]\nrun = 'ls /proc/$$/fd; true'\ninputs = []\n",
+    );
+    let program = env!("CARGO_BIN_EXE_watchrun");
+    let line = format!("exec 7<watchfile.toml 9>left; exec {program} run --json");
+    let run = finish(project.hermetic("sh").args(["-c", &line]));
+    assert_eq!(run.ok().events().output("fds"), ["0", "1", "2"], "{run}");
+}

@@ -31,6 +31,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("clap", &["cli/"]),
     ("clap_complete", &["cli/"]),
     ("clap_mangen", &["cli/"]),
+    ("close_fds", &["cli/descriptors.rs"]),
     ("duct", &["exec/"]),
     ("globset", &["pattern"]),
     ("ignore", &["watch/ignored"]),
