@@ -8,6 +8,7 @@
 
 mod cancel;
 mod command;
+mod detach;
 mod error;
 mod executor;
 pub mod guardian;

@@ -38,6 +38,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("indicatif", &["cli/report/bars"]),
     ("notify", &["watch/os"]),
     ("postcard", &["state/", "watch/record"]),
+    ("process-wrap", &["exec/detach.rs"]),
     ("prost", &["state/"]),
     ("rayon", &["schedule/run", "state/", "watch/"]),
     ("regex-lite", &["exec/", "watchfile/"]),
