@@ -15,6 +15,7 @@ use super::bring::Brought;
 use super::event::{RunEvent, TaskFinished};
 use super::lines::Lines;
 use super::progress::Progress;
+use super::replan::Leaving;
 use super::services::Services;
 use super::state::{Checked, Limits, Schedule, TaskState, Ticket};
 use super::step::{self, Assignment, Executed, Look, Ports, Prepared, Probes};
@@ -109,6 +110,7 @@ pub struct Driver {
     pub(super) observe: Box<dyn FnMut(RunEvent)>,
     /// What is in flight, and for which task; `None`: for one that the plan no longer has.
     pub(super) flights: BTreeMap<Serial, Option<TaskId>>,
+    pub(super) leaving: Vec<Leaving>,
     pub(super) last_serial: u64,
     /// Tasks that wait for quiet, and until when.
     pub(super) held: BTreeMap<TaskId, Instant>,
@@ -148,6 +150,7 @@ impl Driver {
             send,
             observe,
             flights: BTreeMap::new(),
+            leaving: Vec::new(),
             last_serial: 0,
             held: BTreeMap::new(),
             wave: None,
@@ -220,6 +223,11 @@ impl Driver {
             News::Output(_) => self.flights.get(&serial).copied(),
             _ => self.flights.remove(&serial),
         };
+        if flight == Some(None) {
+            let flights = &self.flights;
+            let flies = |serial: &Serial| flights.contains_key(serial);
+            self.leaving.retain(|task| task.flights.iter().any(flies));
+        }
         if let Some(Some(id)) = flight {
             self.take(id, news);
         }
