@@ -21,6 +21,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::exec::Cancel;
 use crate::exec::cancel::Waker;
+use crate::exec::own_jobs::without_own_jobs;
 
 /// How commands reach the tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,12 @@ pub enum JobserverError {
     },
 }
 
+/// The programs that speak through a pair of descriptors and have a `-j`.
+const PIPE_CLIENTS: &[&str] = &["make", "gmake"];
+
+/// Those that speak through a named pipe.
+const FIFO_CLIENTS: &[&str] = &["make", "gmake", "ninja", "ninja-build"];
+
 /// Numbers the named pipes of this process.
 static FIFOS: AtomicU64 = AtomicU64::new(0);
 
@@ -95,7 +102,9 @@ enum Kind {
         auth: String,
         fifo: Option<PathBuf>,
     },
-    Client,
+    Client {
+        is_fifo: bool,
+    },
 }
 
 impl Jobserver {
@@ -138,7 +147,9 @@ impl Jobserver {
             give: open_end(&give, OFlags::WRONLY).ok()?,
             _take: None,
             implicit: eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?,
-            kind: Kind::Client,
+            kind: Kind::Client {
+                is_fifo: auth.starts_with("fifo:"),
+            },
             held: Mutex::new(0),
         })
     }
@@ -155,6 +166,18 @@ impl Jobserver {
             ("MAKEFLAGS".into(), flags.clone().into()),
             ("CARGO_MAKEFLAGS".into(), flags.into()),
         ]
+    }
+
+    /// The words of a command without a number of jobs of its own, where its program would leave
+    /// the jobserver for that.
+    #[must_use]
+    pub fn without_own_jobs(&self, words: &[OsString]) -> Vec<OsString> {
+        let is_fifo = match &self.kind {
+            Kind::Server { fifo, .. } => fifo.is_some(),
+            Kind::Client { is_fifo } => *is_fifo,
+        };
+        // What ninja is told counts where it cannot take part.
+        without_own_jobs(words, if is_fifo { FIFO_CLIENTS } else { PIPE_CLIENTS })
     }
 
     /// Takes a token. Blocks until there is one; `None` when `cancel` is set first.
@@ -320,36 +343,6 @@ fn is_pipe(path: &String) -> bool {
     fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
-/// The words of a command without its own `-j`, where it is a GNU make or ninja: with one it would
-/// leave the jobserver and run that many jobs beside all others.
-#[must_use]
-pub fn without_own_jobs(words: &[OsString]) -> Vec<OsString> {
-    let program = words.first().map(Path::new).and_then(Path::file_name);
-    let names = ["make", "gmake", "ninja", "ninja-build"];
-    if !program.is_some_and(|program| names.iter().any(|name| program == *name)) {
-        return words.to_vec();
-    }
-    let mut kept = Vec::new();
-    let mut rest = words.iter().peekable();
-    while let Some(word) = rest.next() {
-        let text = word.to_str().unwrap_or_default();
-        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = text
-            .strip_prefix("-j")
-            .or(text.strip_prefix("--jobs="))
-            .or((text == "--jobs").then_some(""));
-        match number {
-            Some("") if text != "--jobs=" => {
-                let is_value = |next: &&OsString| next.to_str().is_some_and(is_number);
-                rest.next_if(is_value);
-            }
-            Some(number) if is_number(number) => {}
-            Some(_) | None => kept.push(word.clone()),
-        }
-    }
-    kept
-}
-
 fn open_end(path: impl AsRef<Path>, access: OFlags) -> io::Result<OwnedFd> {
     let flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC;
     Ok(open(path.as_ref(), flags, Mode::empty())?)
@@ -469,19 +462,5 @@ mod tests {
         assert_eq!(style("GNU Make 4.4.1\n"), JobserverStyle::Fifo);
         assert_eq!(style("GNU Make 10.0"), JobserverStyle::Fifo);
         assert_eq!(style("bmake"), JobserverStyle::Fifo);
-    }
-
-    #[test]
-    fn an_own_job_count_is_taken_from_make_and_ninja_alone() {
-        let words = |line: &str| -> Vec<OsString> { line.split(' ').map(OsString::from).collect() };
-        let check = |line: &str, expected: &str| {
-            assert_eq!(without_own_jobs(&words(line)), words(expected), "{line}");
-        };
-        check("make -j8 all", "make all");
-        check("/usr/bin/make -j 8 -k", "/usr/bin/make -k");
-        check("gmake -j all --jobs=3", "gmake all");
-        check("ninja --jobs 4 -C out", "ninja -C out");
-        check("make -jobs x-j8 --jobs-x", "make -jobs x-j8 --jobs-x");
-        check("cargo build -j8", "cargo build -j8");
     }
 }
