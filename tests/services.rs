@@ -15,7 +15,6 @@ use tempfile::TempDir;
 use watchrun::exec::{
     Cancel, Command, Ended, Executor, Jobserver, JobserverStyle, Options, Orphans, OsExecutor,
     ReadyProbe, ReadyRule, RestartRule, Service, ServiceEvent, ServiceOptions, Stop, Terminal,
-    without_own_jobs,
 };
 
 /// How long a test waits for what must come.
@@ -290,7 +289,7 @@ fn two_makes_never_run_more_jobs_than_there_are_tokens() {
                 let _token = server.acquire(&Cancel::new()).unwrap();
                 let mut command = bench.shell("");
                 let words = ["make", "-j8", "all"].map(OsString::from);
-                command.words = without_own_jobs(&words);
+                command.words = server.without_own_jobs(&words);
                 command.env = server.env("");
                 let mut output = Vec::new();
                 let sink = &mut |bytes: &[u8]| output.extend_from_slice(bytes);

@@ -3,6 +3,7 @@
 
 mod ad_hoc;
 mod args;
+mod descriptors;
 mod diagnostics;
 mod exit;
 mod facts;
@@ -34,6 +35,7 @@ const HELPER: &str = "__guard";
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
+    descriptors::keep_to_ourselves();
     let words: Vec<OsString> = std::env::args_os().collect();
     if words.get(1).is_some_and(|word| word == HELPER) {
         let done = guardian::main(&words[2..], std::io::stdin());

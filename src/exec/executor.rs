@@ -15,9 +15,9 @@ use rustix::process::{
 
 use crate::exec::cancel::Waker;
 use crate::exec::guardian::Guardian;
-use crate::exec::procfs::Children;
+use crate::exec::procfs::{Children, Stat};
 use crate::exec::registry::{Place, Registry};
-use crate::exec::spawn::{self, Leader};
+use crate::exec::spawn::{self, Leader, Leads};
 use crate::exec::terminal::{Loan, owns_terminal};
 use crate::exec::tree::{Kin, Tree};
 use crate::exec::watch::{Cause, Watch};
@@ -67,6 +67,8 @@ pub struct OsExecutor {
     path: OsString,
     tree: Option<OsString>,
     helper: Option<Vec<OsString>>,
+    /// Whether commands would share a terminal with this process.
+    has_terminal: bool,
     guardian: OnceLock<Option<Guardian>>,
 }
 
@@ -84,6 +86,7 @@ impl OsExecutor {
         } = options;
         set_child_subreaper(Some(getpid())).map_err(|error| ExecError::Subreaper(error.into()))?;
         let children = Children::of_main_thread().map_err(ExecError::Proc)?;
+        let has_terminal = Stat::own().map_err(ExecError::Proc)?.has_terminal;
         let registry = Registry::new().map_err(ExecError::Descriptor)?;
         Ok(Self {
             kin: Kin {
@@ -94,6 +97,7 @@ impl OsExecutor {
             path,
             tree,
             helper: guardian,
+            has_terminal,
             guardian: OnceLock::new(),
         })
     }
@@ -188,7 +192,11 @@ impl OsExecutor {
             tree.push(":");
         }
         tree.push(&place.id);
-        let leader = spawn::start(command, tree, &self.path, input.as_ref())?;
+        let leads = match command.terminal {
+            Terminal::Captured if self.has_terminal => Leads::Session,
+            Terminal::Captured | Terminal::Owned => Leads::Group,
+        };
+        let leader = spawn::start(command, tree, &self.path, input.as_ref(), leads)?;
         self.kin.registry.started(place, leader.pid());
         match pidfd_open(leader.pid(), PidfdFlags::empty()) {
             Ok(pidfd) => Ok((leader, pidfd, output)),

@@ -115,7 +115,7 @@ type Group = (i32, i32);
 struct Ward<'a> {
     /// What the ids of its trees start with.
     session: &'a str,
-    /// Its login session, which the groups of its leaders are in too.
+    /// Its login session, which the groups of its leaders are in too, if not in one of their own.
     login: i32,
     /// Its own process group, which none of them leads.
     group: i32,
@@ -158,7 +158,7 @@ impl Ward<'_> {
         let mut groups: Vec<Group> = leaders
             .into_iter()
             .filter(|leader| *leader > 0)
-            .map(|leader| (leader, self.login))
+            .flat_map(|leader| [(leader, self.login), (leader, leader)])
             .collect();
         let mut killed = Vec::new();
         let mut looks_empty = 0;

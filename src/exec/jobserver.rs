@@ -21,6 +21,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::exec::Cancel;
 use crate::exec::cancel::Waker;
+use crate::exec::own_jobs::without_own_jobs;
 
 /// How commands reach the tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,12 @@ pub enum JobserverError {
     },
 }
 
+/// The programs that speak through a pair of descriptors and have a `-j`.
+const PIPE_CLIENTS: &[&str] = &["make", "gmake"];
+
+/// Those that speak through a named pipe.
+const FIFO_CLIENTS: &[&str] = &["make", "gmake", "ninja", "ninja-build"];
+
 /// Numbers the named pipes of this process.
 static FIFOS: AtomicU64 = AtomicU64::new(0);
 
@@ -95,7 +102,9 @@ enum Kind {
         auth: String,
         fifo: Option<PathBuf>,
     },
-    Client,
+    Client {
+        is_fifo: bool,
+    },
 }
 
 impl Jobserver {
@@ -123,20 +132,13 @@ impl Jobserver {
     /// The pool that an inherited `MAKEFLAGS` names; `None` when it names none that is open to us.
     #[must_use]
     pub fn inherited(makeflags: &str) -> Option<Self> {
-        let auth = makeflags.split_ascii_whitespace().rev().find_map(|word| {
-            word.strip_prefix("--jobserver-auth=")
-                .or(word.strip_prefix("--jobserver-fds="))
-        })?;
+        let auth = auth_in(makeflags)?;
         let (take, give) = if let Some(path) = auth.strip_prefix("fifo:") {
             (path.to_owned(), path.to_owned())
         } else {
-            let (take, give) = auth.split_once(',')?;
-            let path = |fd: &str| Some(format!("/proc/self/fd/{}", fd.parse::<u32>().ok()?));
-            (path(take)?, path(give)?)
+            let [take, give] = inherited_descriptors(makeflags)?.map(path_of);
+            (take, give)
         };
-        // The descriptors may be closed, or be something else: make says so only to its own kind.
-        let is_pipe =
-            |path: &String| fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
         if !is_pipe(&take) || !is_pipe(&give) {
             return None;
         }
@@ -145,7 +147,9 @@ impl Jobserver {
             give: open_end(&give, OFlags::WRONLY).ok()?,
             _take: None,
             implicit: eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?,
-            kind: Kind::Client,
+            kind: Kind::Client {
+                is_fifo: auth.starts_with("fifo:"),
+            },
             held: Mutex::new(0),
         })
     }
@@ -162,6 +166,18 @@ impl Jobserver {
             ("MAKEFLAGS".into(), flags.clone().into()),
             ("CARGO_MAKEFLAGS".into(), flags.into()),
         ]
+    }
+
+    /// The words of a command without a number of jobs of its own, where its program would leave
+    /// the jobserver for that.
+    #[must_use]
+    pub fn without_own_jobs(&self, words: &[OsString]) -> Vec<OsString> {
+        let is_fifo = match &self.kind {
+            Kind::Server { fifo, .. } => fifo.is_some(),
+            Kind::Client { is_fifo } => *is_fifo,
+        };
+        // What ninja is told counts where it cannot take part.
+        without_own_jobs(words, if is_fifo { FIFO_CLIENTS } else { PIPE_CLIENTS })
     }
 
     /// Takes a token. Blocks until there is one; `None` when `cancel` is set first.
@@ -302,34 +318,29 @@ impl Drop for Token {
     }
 }
 
-/// The words of a command without its own `-j`, where it is a GNU make or ninja: with one it would
-/// leave the jobserver and run that many jobs beside all others.
+/// The two descriptors that an inherited `MAKEFLAGS` names for job tokens; `None` when it names
+/// none, or what is there is no pipe: make tells every command of them and opens them only for
+/// those that are makes too.
 #[must_use]
-pub fn without_own_jobs(words: &[OsString]) -> Vec<OsString> {
-    let program = words.first().map(Path::new).and_then(Path::file_name);
-    let names = ["make", "gmake", "ninja", "ninja-build"];
-    if !program.is_some_and(|program| names.iter().any(|name| program == *name)) {
-        return words.to_vec();
-    }
-    let mut kept = Vec::new();
-    let mut rest = words.iter().peekable();
-    while let Some(word) = rest.next() {
-        let text = word.to_str().unwrap_or_default();
-        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = text
-            .strip_prefix("-j")
-            .or(text.strip_prefix("--jobs="))
-            .or((text == "--jobs").then_some(""));
-        match number {
-            Some("") if text != "--jobs=" => {
-                let is_value = |next: &&OsString| next.to_str().is_some_and(is_number);
-                rest.next_if(is_value);
-            }
-            Some(number) if is_number(number) => {}
-            Some(_) | None => kept.push(word.clone()),
-        }
-    }
-    kept
+pub fn inherited_descriptors(makeflags: &str) -> Option<[i32; 2]> {
+    let (take, give) = auth_in(makeflags)?.split_once(',')?;
+    let fds: [i32; 2] = [take.parse().ok()?, give.parse().ok()?];
+    fds.map(path_of).iter().all(is_pipe).then_some(fds)
+}
+
+fn auth_in(makeflags: &str) -> Option<&str> {
+    makeflags.split_ascii_whitespace().rev().find_map(|word| {
+        word.strip_prefix("--jobserver-auth=")
+            .or(word.strip_prefix("--jobserver-fds="))
+    })
+}
+
+fn path_of(fd: i32) -> String {
+    format!("/proc/self/fd/{fd}")
+}
+
+fn is_pipe(path: &String) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
 fn open_end(path: impl AsRef<Path>, access: OFlags) -> io::Result<OwnedFd> {
@@ -451,19 +462,5 @@ mod tests {
         assert_eq!(style("GNU Make 4.4.1\n"), JobserverStyle::Fifo);
         assert_eq!(style("GNU Make 10.0"), JobserverStyle::Fifo);
         assert_eq!(style("bmake"), JobserverStyle::Fifo);
-    }
-
-    #[test]
-    fn an_own_job_count_is_taken_from_make_and_ninja_alone() {
-        let words = |line: &str| -> Vec<OsString> { line.split(' ').map(OsString::from).collect() };
-        let check = |line: &str, expected: &str| {
-            assert_eq!(without_own_jobs(&words(line)), words(expected), "{line}");
-        };
-        check("make -j8 all", "make all");
-        check("/usr/bin/make -j 8 -k", "/usr/bin/make -k");
-        check("gmake -j all --jobs=3", "gmake all");
-        check("ninja --jobs 4 -C out", "ninja -C out");
-        check("make -jobs x-j8 --jobs-x", "make -jobs x-j8 --jobs-x");
-        check("cargo build -j8", "cargo build -j8");
     }
 }

@@ -8,11 +8,13 @@
 
 mod cancel;
 mod command;
+mod detach;
 mod error;
 mod executor;
 pub mod guardian;
 mod jobserver;
 mod lines;
+mod own_jobs;
 mod port;
 mod procfs;
 mod ready;
@@ -30,7 +32,7 @@ pub use cancel::Cancel;
 pub use command::{Command, Ended, Executor, Stop, Terminal};
 pub use error::{ExecError, SpawnError};
 pub use executor::{Observed, Options, Orphans, OsExecutor};
-pub use jobserver::{Jobserver, JobserverError, JobserverStyle, Token, without_own_jobs};
+pub use jobserver::{Jobserver, JobserverError, JobserverStyle, Token, inherited_descriptors};
 pub use lines::LineSplitter;
 pub use port::{Holder, port_holder, wait_until_free};
 pub use ready::{ReadyProbe, ReadyRule};

@@ -24,6 +24,8 @@ pub(super) struct Stat {
     pub(super) group: i32,
     /// Its session; 0 for one outside our pid namespace.
     pub(super) session: i32,
+    /// Whether its session has a terminal.
+    pub(super) has_terminal: bool,
 }
 
 impl Stat {
@@ -62,6 +64,7 @@ impl Stat {
             parent: number()?,
             group: number()?,
             session: number()?,
+            has_terminal: number()? != 0,
         })
     }
 }
@@ -220,10 +223,12 @@ mod tests {
             parent: 7,
             group: 8,
             session: 9,
+            has_terminal: false,
         };
         assert_eq!(stat("12 (sh) S 7 8 9 0 -1"), Some(expected));
         assert_eq!(stat("12 (a) S 1 (b) R 7 8 9 0"), Some(expected));
         assert!(stat("12 (sh) Z 7 8 9 0 -1").unwrap().is_zombie);
+        assert!(stat("12 (sh) S 7 8 9 34816 9").unwrap().has_terminal);
         assert_eq!(stat("12 (sh) S 7 8"), None);
         assert_eq!(stat(""), None);
     }

@@ -3,8 +3,9 @@
 //!
 //! duct's own `kill` reaches the direct child alone, and its capture threads wait as long as any
 //! grandchild holds the pipe. So nothing is captured through it, and ending the tree is
-//! `tree.rs`'s work. Everything is set in `before_spawn`, without `pre_exec`: the standard library
-//! then uses `posix_spawn`, whose cost does not grow with the size of this process.
+//! `tree.rs`'s work. Everything is set in `before_spawn`, without `pre_exec` where there is no
+//! terminal to part a command from: the standard library then uses `posix_spawn`, whose cost does
+//! not grow with the size of this process.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -19,6 +20,7 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
+use crate::exec::detach::detach;
 use crate::exec::{Command, SpawnError, TREE_VARIABLE};
 use crate::outcome::ExitStatus;
 
@@ -59,6 +61,15 @@ impl Leader {
     }
 }
 
+/// What the first process of a command is the leader of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leads {
+    /// A process group of its own, in our session.
+    Group,
+    /// A session, and thereby a group, of its own: it has no terminal.
+    Session,
+}
+
 /// Starts `command` as the leader of a process group of its own. `tree` is the value of the tree
 /// variable, `path` where to look when the command's own environment has no `PATH`. Both outputs
 /// go to `output` and the input is empty; without an `output` it has those of this process.
@@ -67,6 +78,7 @@ pub(super) fn start(
     tree: OsString,
     path: &OsStr,
     output: Option<&OwnedFd>,
+    leads: Leads,
 ) -> Result<Leader, SpawnError> {
     let Some((name, arguments)) = command.words.split_first() else {
         return Err(SpawnError::Empty);
@@ -79,6 +91,7 @@ pub(super) fn start(
         dir: &command.dir,
         env: &env,
         output,
+        leads,
     };
     match launch.start(&program, name, arguments) {
         // A script without a `#!` line: a shell reads it, as it would from a command line.
@@ -120,6 +133,7 @@ struct Launch<'a> {
     dir: &'a Path,
     env: &'a [(OsString, OsString)],
     output: Option<&'a OwnedFd>,
+    leads: Leads,
 }
 
 impl Launch<'_> {
@@ -130,12 +144,18 @@ impl Launch<'_> {
         };
         // duct's hook may be called more than once by its type; what it gives away is taken once.
         let once = Mutex::new(Some((outputs, self.env.to_vec())));
-        let name = name.to_owned();
+        let (name, leads) = (name.to_owned(), self.leads);
         let expression = duct::cmd(program, words)
             .dir(self.dir)
             .unchecked()
             .before_spawn(move |os| {
-                os.arg0(&name).process_group(0);
+                os.arg0(&name);
+                match leads {
+                    Leads::Group => {
+                        os.process_group(0);
+                    }
+                    Leads::Session => detach(os)?,
+                }
                 let taken = once.lock().unwrap_or_else(PoisonError::into_inner).take();
                 if let Some((outputs, env)) = taken {
                     os.envs(env);

@@ -4,6 +4,7 @@ mod bring;
 mod command;
 pub mod event;
 mod inspect;
+mod lines;
 mod order;
 mod progress;
 mod replan;

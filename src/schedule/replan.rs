@@ -4,11 +4,20 @@ use std::sync::Arc;
 
 use super::event::{RunEvent, TaskFinished};
 use super::progress::Progress;
-use super::run::Driver;
+use super::run::{Driver, Serial};
 use super::state::{Schedule, TaskState};
+use crate::disk::DiskLock;
 use crate::outcome::Outcome;
 use crate::plan::{Plan, Selection};
 use crate::task_id::{TaskId, TaskMap};
+
+/// A task that the plan no longer has. If it comes back while its command is still dying, it finds
+/// the lock taken.
+pub(super) struct Leaving {
+    /// What of it is in flight.
+    pub(super) flights: Vec<Serial>,
+    _lock: DiskLock,
+}
 
 impl Driver {
     /// Goes on with another plan. Tasks with the same definition keep their process and their
@@ -26,7 +35,6 @@ impl Driver {
         self.probes = Arc::default();
         self.epoch += 1;
         self.held.clear();
-        self.wave = None;
         let mut changed = Vec::new();
         let mut moved_to: TaskMap<Option<TaskId>> = TaskMap::from_fn(old.tasks().len(), |_| None);
         for id in self.plan.tasks().ids() {
@@ -42,7 +50,18 @@ impl Driver {
                 changed.push(id);
             }
         }
-        for (id, left) in progress.iter() {
+        self.wave = self.wave.take().map(|wave| wave.moved(&moved_to));
+        for id in old.tasks().ids() {
+            let left = &mut progress[id];
+            if let Some(lock) = left.lock.take() {
+                let own =
+                    |(serial, of): (&Serial, &Option<TaskId>)| (*of == Some(id)).then_some(*serial);
+                let flights = self.flights.iter().filter_map(own).collect();
+                self.leaving.push(Leaving {
+                    flights,
+                    _lock: lock,
+                });
+            }
             if let Some(cancel) = &left.cancel {
                 cancel.cancel();
                 let run = self.runs;

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::bring::Brought;
-use super::event::{OutputLine, RunEvent, TaskFinished};
+use super::event::{RunEvent, TaskFinished};
+use super::lines::Lines;
 use super::progress::Progress;
+use super::replan::Leaving;
 use super::services::Services;
 use super::slots::Limits;
 use super::state::{Checked, Schedule, TaskState, Ticket};
@@ -80,8 +82,8 @@ pub(super) enum News {
     /// The commands of this errand run now, on the thread that reports it.
     Started(Box<Errand>),
     /// What the store had, once it is seen.
-    Restored(Restored, Vec<OutputLine>),
-    Output(Vec<OutputLine>),
+    Restored(Restored),
+    Output(Lines),
     Executed(Executed),
     Finished(Duration, Result<Finished, StateError>),
     /// A step around the start of a service is over.
@@ -112,6 +114,7 @@ pub struct Driver {
     pub(super) observe: Box<dyn FnMut(RunEvent)>,
     /// What is in flight, and for which task; `None`: for one that the plan no longer has.
     pub(super) flights: BTreeMap<Serial, Option<TaskId>>,
+    pub(super) leaving: Vec<Leaving>,
     pub(super) last_serial: u64,
     /// Tasks that wait for quiet, and until when.
     pub(super) held: BTreeMap<TaskId, Instant>,
@@ -152,6 +155,7 @@ impl Driver {
             send,
             observe,
             flights: BTreeMap::new(),
+            leaving: Vec::new(),
             last_serial: 0,
             held: BTreeMap::new(),
             wave: None,
@@ -224,6 +228,11 @@ impl Driver {
             News::Started(_) | News::Output(_) => self.flights.get(&serial).copied(),
             _ => self.flights.remove(&serial),
         };
+        if flight == Some(None) {
+            let flights = &self.flights;
+            let flies = |serial: &Serial| flights.contains_key(serial);
+            self.leaving.retain(|task| task.flights.iter().any(flies));
+        }
         if let Some(Some(id)) = flight {
             self.take(id, news);
         }
@@ -391,7 +400,8 @@ impl Driver {
                     let commands = Arc::clone(&errand.commands);
                     let examined = errand.examined.clone();
                     report(News::Started(Box::new(errand)));
-                    let executed = step::execute(ports, &commands, &cancel, report);
+                    let mut lines = |lines| report(News::Output(lines));
+                    let executed = step::execute(ports, &commands, &cancel, &mut lines);
                     if executed.has_succeeded() && assignment.is_light(ports) {
                         let ran = Ran {
                             duration: executed.took,
@@ -450,8 +460,8 @@ impl Driver {
         });
     }
 
-    /// Runs `step` on the pool for commands and sends what it reports and what it gives. Only for
-    /// a running task: its slot stands for a thread that is free.
+    /// Runs `step` on the pool for commands and sends what it reports on its way, and what it
+    /// gives. Only for a running task: its slot stands for a thread that is free.
     pub(super) fn launch_job(
         &mut self,
         id: TaskId,

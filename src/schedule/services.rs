@@ -294,6 +294,9 @@ impl Driver {
         let mut removed = Vec::new();
         for (&serial, instance) in &mut self.services.instances {
             let Some(before) = instance.task else {
+                // It is still on its way out: should the plan have it again, then after that.
+                instance.task = self.plan.id(&instance.name);
+                instance.outdated = true;
                 continue;
             };
             let rests = |id: &TaskId| self.progress[*id].bring.is_none();

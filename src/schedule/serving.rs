@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::bring::{self, Brought};
-use super::event::{OutputLine, ServiceState, TaskFinished};
+use super::event::{ServiceState, TaskFinished};
+use super::lines::Lines;
 use super::run::{Driver, Mode, News, Report, Serial};
 use super::services::{Bring, Instance};
 use super::tell::describe;
@@ -65,12 +66,10 @@ impl Driver {
         match event {
             ServiceEvent::Starting(pid) => self.turn(serial, ServiceState::Starting, Some(pid)),
             ServiceEvent::Output(bytes) => {
-                let mut lines = Vec::new();
-                instance
-                    .lines
-                    .push(&bytes, |line| lines.push(OutputLine::new(line)));
+                let mut lines = Lines::default();
+                instance.lines.push(&bytes, |line| lines.push(line));
                 let name = instance.name.clone();
-                self.say_lines(&name, lines);
+                self.say_lines(&name, &lines);
             }
             ServiceEvent::Ready(pid) => {
                 self.turn(serial, ServiceState::Ready, Some(pid));
@@ -148,12 +147,7 @@ impl Driver {
         };
         let rest = instance.lines.take_rest();
         let name = instance.name.clone();
-        self.say_lines(
-            &name,
-            rest.map(|rest| OutputLine::new(&rest))
-                .into_iter()
-                .collect(),
-        );
+        self.say_lines(&name, &rest.iter().map(Vec::as_slice).collect());
         let was_told = instance.state == ServiceState::Stopping;
         self.tell_service(name, end, None);
         let Some(id) = instance.task else { return };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::event::{OutputLine, RunEvent, TaskFinished};
+use super::event::{RunEvent, TaskFinished};
 use super::run::{Driver, MOVED_BEFORE_QUIET, Mode, News, QUIET};
 use super::state::{Busy, Checked, TaskState, Ticket};
 use super::step::{self, Errand, Executed, Look, Prepared};
@@ -28,9 +28,9 @@ impl Driver {
             News::Examined { .. } => {}
             News::Prepared(prepared) => self.prepared(id, *prepared),
             News::Started(errand) => self.started(id, *errand),
-            News::Restored(restored, lines) => self.restored(id, &restored, lines),
+            News::Restored(restored) => self.restored(id, &restored),
             News::Finished(_, Err(error)) => self.could_not(id, &error),
-            News::Output(lines) => self.output(id, lines),
+            News::Output(lines) => self.output(id, &lines),
             News::Executed(executed) => self.executed(id, executed),
             News::Finished(took, Ok(finished)) => self.recorded(id, took, finished),
             News::Brought(brought) => self.brought(id, brought),
@@ -40,13 +40,7 @@ impl Driver {
 
     fn prepared(&mut self, id: TaskId, prepared: Result<Prepared, StateError>) {
         match prepared {
-            Ok(Prepared::Restored(restored, lines)) => {
-                // Dependents look at what was restored: it has to be seen first.
-                self.launch_job(id, move |ports, _| {
-                    ports.files.settle();
-                    News::Restored(restored, lines)
-                });
-            }
+            Ok(Prepared::Restored(restored)) => self.replay(id, restored),
             Ok(Prepared::Fresh(examined)) => self.overtaken(id, &examined),
             Ok(Prepared::Run(errand)) => {
                 self.started(id, errand);
@@ -168,7 +162,8 @@ impl Driver {
         let commands = Arc::clone(&progress.commands);
         let cancel = progress.cancel.clone().unwrap_or_default();
         self.launch_job(id, move |ports, report| {
-            News::Executed(step::execute(ports, &commands, &cancel, report))
+            let mut lines = |lines| report(News::Output(lines));
+            News::Executed(step::execute(ports, &commands, &cancel, &mut lines))
         });
     }
 
@@ -292,9 +287,18 @@ impl Driver {
         }
     }
 
-    pub(super) fn restored(&mut self, id: TaskId, restored: &Restored, lines: Vec<OutputLine>) {
+    /// Shows what `id` printed when it ran.
+    fn replay(&mut self, id: TaskId, restored: Restored) {
         self.announce(&[]);
-        self.output(id, lines);
+        self.launch_job(id, move |ports, report| {
+            // Dependents look at what was restored: it has to be seen first.
+            ports.files.settle();
+            step::replay(ports, &restored, &mut |lines| report(News::Output(lines)));
+            News::Restored(restored)
+        });
+    }
+
+    pub(super) fn restored(&mut self, id: TaskId, restored: &Restored) {
         self.made(id, &restored.made);
         let finished = TaskFinished::without_process(0, self.plan.name(id), Outcome::Restored);
         self.finished(id, finished);

@@ -11,8 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::command;
-use super::event::OutputLine;
-use super::run::News;
+use super::lines::Lines;
 use super::tokens::JobTokens;
 use super::view::{FileView, Files};
 use crate::digest::Digest;
@@ -201,8 +200,8 @@ pub(super) struct Look {
 pub(super) enum Prepared {
     /// Nothing: somebody else has done it while this waited for them.
     Fresh(Examined),
-    /// Nothing: the store had its result, and what it printed.
-    Restored(Restored, Vec<OutputLine>),
+    /// Nothing: the store had its result.
+    Restored(Restored),
     /// This.
     Run(Errand),
     /// Nothing yet: the store may have its result, see [`restore_or_run`].
@@ -278,8 +277,7 @@ pub(super) fn restore_or_run(
     let tools = assignment.probes.of(ports, assignment);
     let subject = assignment.subject(ports, &nothing, &tools, None);
     if let Some(restored) = ports.engine.restore(examined, &subject)? {
-        let lines = replay(ports, &restored);
-        return Ok(Prepared::Restored(restored, lines));
+        return Ok(Prepared::Restored(restored));
     }
     Ok(errand(ports, assignment, examined.clone(), start, lock))
 }
@@ -309,20 +307,29 @@ fn errand(
     })
 }
 
-/// What a restored task printed when it ran.
-fn replay(ports: &Ports, restored: &Restored) -> Vec<OutputLine> {
-    let mut lines = Vec::new();
+/// Hands on what a restored task printed when it ran, piece by piece. Blocks while `lines` does.
+pub(super) fn replay(ports: &Ports, restored: &Restored, lines: &mut dyn FnMut(Lines)) {
     let Some(mut log) = ports.engine.open_log(&restored.log) else {
-        return lines;
+        return;
     };
     let mut splitter = LineSplitter::new();
     let mut buffer = [0; 8192];
     // A log that ends early is shown as far as it goes.
     while let Ok(n @ 1..) = log.read(&mut buffer) {
-        splitter.push(&buffer[..n], |line| lines.push(OutputLine::new(line)));
+        pass_on(&mut splitter, &buffer[..n], lines);
     }
-    lines.extend(splitter.take_rest().map(|rest| OutputLine::new(&rest)));
-    lines
+    if let Some(rest) = splitter.take_rest() {
+        lines(Lines::from_iter([&rest[..]]));
+    }
+}
+
+/// Hands on the lines that `bytes` complete.
+fn pass_on(splitter: &mut LineSplitter, bytes: &[u8], lines: &mut dyn FnMut(Lines)) {
+    let mut whole = Lines::default();
+    splitter.push(bytes, |line| whole.push(line));
+    if !whole.is_empty() {
+        lines(whole);
+    }
 }
 
 /// How the commands of a task ended.
@@ -345,7 +352,7 @@ pub(super) fn execute(
     ports: &Ports,
     commands: &[Command],
     cancel: &Cancel,
-    report: &dyn Fn(News),
+    lines: &mut dyn FnMut(Lines),
 ) -> Executed {
     let mut log = Spool::new(&ports.spill_dir, LOG_MEMORY_BYTES_MAX);
     let _token = match ports.tokens.acquire(cancel) {
@@ -361,18 +368,14 @@ pub(super) fn execute(
     for command in commands {
         ended = ports.executor.run(command, cancel, &mut |bytes| {
             log.push(bytes);
-            let mut whole = Vec::new();
-            splitter.push(bytes, |line| whole.push(OutputLine::new(line)));
-            if !whole.is_empty() {
-                report(News::Output(whole));
-            }
+            pass_on(&mut splitter, bytes, lines);
         });
         if !matches!(&ended, Ended::Exited(status) if status.is_success()) {
             break;
         }
     }
     if let Some(rest) = splitter.take_rest() {
-        report(News::Output(vec![OutputLine::new(&rest)]));
+        lines(Lines::from_iter([&rest[..]]));
     }
     ports.files.settle();
     Executed {

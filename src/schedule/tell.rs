@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{OutputLine, RunEvent, TaskFinished, Warning};
+use super::lines::Lines;
 use super::run::{Driver, Mode};
 use super::state::SkipCause;
 use super::wave::Wave;
@@ -38,16 +39,16 @@ impl Driver {
     }
 
     /// Passes on what `id` printed.
-    pub(super) fn output(&mut self, id: TaskId, lines: Vec<OutputLine>) {
+    pub(super) fn output(&mut self, id: TaskId, lines: &Lines) {
         let plan = Arc::clone(&self.plan);
         self.say_lines(plan.name(id), lines);
     }
 
     /// Passes on what something called `task` printed.
-    pub(super) fn say_lines(&mut self, task: &TaskName, lines: Vec<OutputLine>) {
+    pub(super) fn say_lines(&mut self, task: &TaskName, lines: &Lines) {
         let run = self.run_number();
-        for line in lines {
-            let task = task.clone();
+        for line in lines.iter() {
+            let (task, line) = (task.clone(), OutputLine::new(line));
             (self.observe)(RunEvent::TaskOutput { run, task, line });
         }
     }

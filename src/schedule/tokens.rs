@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::tell::describe;
 use crate::exec::{
     Cancel, Command, Ended, Executor, Jobserver, JobserverStyle, Stop, Terminal, Token,
-    without_own_jobs,
 };
 use crate::path::Root;
 use crate::watchfile::Jobserver as Setting;
@@ -64,7 +63,7 @@ impl JobTokens {
         };
         let env = server.env(&self.makeflags);
         for command in commands {
-            command.words = without_own_jobs(&command.words);
+            command.words = server.without_own_jobs(&command.words);
             // What the task sets itself comes later, and counts.
             command.env.splice(0..0, env.iter().cloned());
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::event::{Counts, TaskFinished};
 use crate::outcome::Outcome;
-use crate::task_id::TaskId;
+use crate::task_id::{TaskId, TaskMap};
 
 /// Everything from the first task that is looked at until nothing is left to do.
 ///
@@ -35,6 +35,20 @@ impl Wave {
             withheld: Vec::new(),
             unneeded: BTreeSet::new(),
             started: Instant::now(),
+        }
+    }
+
+    /// The same run with another plan, in which each task has this id, if it is still there.
+    pub(super) fn moved(self, moved_to: &TaskMap<Option<TaskId>>) -> Self {
+        let ids = |ids: BTreeSet<TaskId>| ids.into_iter().filter_map(|id| moved_to[id]).collect();
+        let outcomes = self.outcomes.into_iter();
+        Self {
+            tasks: ids(self.tasks),
+            outcomes: outcomes
+                .filter_map(|(id, outcome)| Some((moved_to[id]?, outcome)))
+                .collect(),
+            unneeded: ids(self.unneeded),
+            ..self
         }
     }
 

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use crate::change::ChangeSet;
 use crate::schedule::{self, Report, StopAll, Warning};
 
-/// How much may lie in the inbox before those who send have to wait.
-const CAPACITY: usize = 1024;
+/// How much may lie in the inbox before those who send have to wait. Few: a report of output holds
+/// up to 64 KiB, and a word to stop waits behind what is there.
+const CAPACITY: usize = 64;
 
 /// One thing to react to.
 pub(super) enum Input {

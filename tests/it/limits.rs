@@ -32,10 +32,14 @@ fn most(project: &Project) -> usize {
 
 #[test]
 fn makes_share_the_jobs_with_each_other_and_with_us() {
-    for style in ["auto", "pipe"] {
+    for (style, run) in [
+        ("auto", "make -j8"),
+        ("pipe", "make -j8"),
+        ("auto", "cd . && make -j8"),
+    ] {
         let project = Project::new();
         let settings = format!("[settings]\njobserver = \"{style}\"");
-        makes(&project, &settings, "make -j8");
+        makes(&project, &settings, run);
         project.run_json(["-j2"]).ok();
         assert_eq!(project.lines("seen"), 16);
         assert_eq!(most(&project), 2, "{style}: {}", project.read("seen"));

@@ -170,6 +170,61 @@ fn a_task_whose_definition_changes_is_stopped_and_others_keep_their_process() {
 }
 
 #[test]
+fn a_run_goes_on_and_ends_across_an_edit_of_the_watchfile() {
+    let project = Project::new();
+    let (here, go) = gated(&project, "restart");
+    let mut watcher = Watcher::launch(&project, DEFAULTS);
+    here.hear();
+    let text = project.read("watchfile.toml");
+    project.write(
+        "watchfile.toml",
+        format!("{text}[tasks.new]\nrun = \"true\"\ninputs = []\n"),
+    );
+    watcher.wait_finished("new", "done");
+    go.open();
+    watcher.wait_finished("up", "done");
+    watcher.wait_idle();
+    let all = watcher.all();
+    assert_eq!(all.of("run_started").len(), 1, "{all}");
+    assert_eq!(all.of("run_finished").len(), 1, "{all}");
+    assert_eq!(all.of("run_finished")[0]["counts"]["done"], 3, "{all}");
+    watcher.stop();
+}
+
+#[test]
+fn a_task_or_service_that_comes_back_waits_for_the_death_of_what_it_was() {
+    let project = Project::new();
+    let (task, service) = (project.fifo("task"), project.fifo("service"));
+    let line = |name: &str, here: &str| {
+        format!(
+            "trap '' TERM; if [ -f ../{name} ] && kill -0 $(cat ../{name}) 2>/dev/null; then \
+             echo {name} > ../overlap; fi; echo $$ > ../{name}; {here}; while :; do sleep 1000; done"
+        )
+    };
+    let (first, second) = (line("a", &task.say("1")), line("b", &service.say("1")));
+    let text = format!(
+        "[tasks.other]\nrun = \"true\"\ninputs = []\n\
+         [tasks.a]\nrun = \"\"\"\n{first}\n\"\"\"\ninputs = []\nstop_grace = \"500ms\"\n\
+         [services.b]\nrun = \"\"\"\n{second}\n\"\"\"\ninputs = []\nstop_grace = \"500ms\"\n"
+    );
+    project.watchfile(&text);
+    let mut watcher = Watcher::launch(&project, DEFAULTS);
+    task.hear();
+    service.hear();
+    project.watchfile("[tasks.other]\nrun = \"true\"\ninputs = []\n");
+    watcher.wait_finished("a", "cancelled");
+    project.watchfile(&text);
+    task.hear();
+    service.hear();
+    watcher.stop();
+    assert!(
+        !project.exists("../overlap"),
+        "two ran at once: {}",
+        project.read("../overlap")
+    );
+}
+
+#[test]
 fn edits_without_a_pause_end_with_the_last_content() {
     let project = Project::new();
     project

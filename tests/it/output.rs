@@ -54,6 +54,19 @@ fn a_lot_of_output_is_all_there() {
 }
 
 #[test]
+fn very_many_short_lines_are_not_held_in_memory() {
+    let project = Project::with(
+        "[tasks.short]\nrun = 'yes | head -c 3000000; grep VmHWM /proc/$PPID/status > peak; exit 1'\ninputs = []\n",
+    );
+    let run = project.run(["run", "--output", "failed"]);
+    run.exit(1).stdout(&"y\n".repeat(1_500_000));
+    let peak = project.read("peak");
+    let kib = peak.split_whitespace().nth(1).and_then(|n| n.parse().ok());
+    let kib: u64 = kib.expect("a size in KiB");
+    assert!(kib < 80_000, "{peak}");
+}
+
+#[test]
 fn a_very_long_line_is_no_trouble() {
     let project = Project::with(
         r#"tasks.long = { run = "head -c 3000000 /dev/zero | tr '\\0' x", inputs = [] }"#,
@@ -123,4 +136,15 @@ fn a_child_that_keeps_the_output_open_does_not_hold_up_the_run() {
         crate::processes::NOBODY,
         "nobody survives its task"
     );
+}
+
+#[test]
+fn a_command_has_three_descriptors_whatever_watchrun_was_started_with() {
+    let project = Project::with(
+        "[settings]\njobserver = 'off'\n[tasks.fds]\nrun = 'ls /proc/$$/fd; true'\ninputs = []\n",
+    );
+    let program = env!("CARGO_BIN_EXE_watchrun");
+    let line = format!("exec 7<watchfile.toml 9>left; exec {program} run --json");
+    let run = finish(project.hermetic("sh").args(["-c", &line]));
+    assert_eq!(run.ok().events().output("fds"), ["0", "1", "2"], "{run}");
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Child, ChildStdin, Stdio};
 use std::time::Instant;
 
-use crate::processes::{NOBODY, commands_in};
+use crate::processes::{NOBODY, commands_in, wait_gone};
 use crate::support::{DEADLINE, Project, kill};
 
 /// A shell line in a terminal of its own, which `script` makes.
@@ -105,6 +105,41 @@ fn an_interactive_task_has_the_terminal_and_gives_it_back() {
         "{}",
         project.read("../after")
     );
+}
+
+#[test]
+fn a_command_has_no_terminal_to_wait_for_or_to_change() {
+    let project = Project::with(
+        "[tasks.read]\nrun = 'cat /dev/tty'\ninputs = []\n\
+         [tasks.change]\nrun = 'stty -echo < /dev/tty'\ninputs = []\n\
+         [tasks.write]\nrun = 'echo x > /dev/tty'\ninputs = []\n",
+    );
+    let line = format!("{} run -k --json > ../events", program());
+    let terminal = Terminal::new(&project, &line);
+    assert_eq!(terminal.wait(), Some(1));
+    let events = project.read("../events");
+    assert_eq!(
+        events.matches("\"outcome\":\"failed\"").count(),
+        3,
+        "{events}"
+    );
+}
+
+#[test]
+fn a_killed_watchrun_leaves_nobody_behind_in_a_terminal() {
+    let project = Project::new();
+    let here = project.fifo("here");
+    project.watchfile(&format!(
+        "[tasks.tree]\nrun = \"env -i sleep 1000 & setsid sleep 1000 & {}; kill -KILL $PPID; sleep 1000\"\n\
+         inputs = []\n",
+        here.say("here")
+    ));
+    let terminal = Terminal::new(&project, &format!("{} run", program()));
+    here.hear();
+    terminal.wait();
+    while let Some(&left) = commands_in(project.root()).first() {
+        wait_gone(left);
+    }
 }
 
 #[test]
