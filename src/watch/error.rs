@@ -170,6 +170,8 @@ pub enum PollReason {
     NetworkFileSystem,
     /// Marks do not come back: the system's watcher does not work here.
     NoEvents,
+    /// The system loses events again and again; its watcher is tried again later.
+    LosesEvents,
 }
 
 /// Something the user should know while the watch goes on.
@@ -283,6 +285,7 @@ impl fmt::Display for Warning {
                     PollReason::InstanceLimit => "no watcher instances are left",
                     PollReason::NetworkFileSystem => "it is a network file system",
                     PollReason::NoEvents => "the system reports no events",
+                    PollReason::LosesEvents => "the system keeps losing events",
                 };
                 let path = path.display();
                 write!(

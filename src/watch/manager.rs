@@ -18,10 +18,12 @@ use crate::watch::metrics::{MetricsReport, WatchMetrics};
 use crate::watch::mounts::{MountWatcher, mounts_around};
 use crate::watch::options::WatchOptions;
 use crate::watch::os::OsWatcher;
+use crate::watch::outside::Outside;
 use crate::watch::poll::PollWatcher;
 use crate::watch::processor::{Command, Processor, Shared, WatchState};
 use crate::watch::queue::EventQueue;
 use crate::watch::record::Recorder;
+use crate::watch::recovery::Recovery;
 use crate::watch::select::Select;
 use crate::watch::source::{HintSink, RawSource};
 use crate::watch::subscriber::Subscriber;
@@ -324,7 +326,8 @@ fn processor(
         mounts: mounts_around(&shared.root),
         networks: HashMap::new(),
         last_id: 0,
-        restarts: Vec::new(),
+        outside: Outside::new(options.poll_interval),
+        recovery: Recovery::new(options.poll_interval),
         warned_limit: 0,
         warned_lock: false,
         warned_memory: false,

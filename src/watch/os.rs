@@ -169,7 +169,10 @@ impl RawSource for OsWatcher {
         }
         for (dir, _) in &refused {
             let key = self.hash(dir);
-            self.homes.remove(&key);
+            if let Some(shard) = self.homes.remove(&key) {
+                let shard = &mut self.shards[usize::from(shard)];
+                shard.n_added = shard.n_added.saturating_sub(1);
+            }
         }
         refused
     }

@@ -2,7 +2,7 @@
 //!
 //! Owns the source, the rules and the debouncer; is the only one that changes the tree. How one
 //! hint or one directory is taken in is in `reconcile.rs`, what surrounds the tree (its root, git)
-//! in `surroundings.rs`.
+//! in `surroundings.rs`, what is done when events were lost or cannot be had in `recovery.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
@@ -22,9 +22,11 @@ use crate::watch::ignored::{Ignored, Rules};
 use crate::watch::metrics::WatchMetrics;
 use crate::watch::mounts::MountWatcher;
 use crate::watch::options::{Backend, WatchOptions, WatchUpdate};
+use crate::watch::outside::Outside;
 use crate::watch::poll::PollWatcher;
 use crate::watch::queue::{Batch, EventQueue};
 use crate::watch::record::{Record, Recorder};
+use crate::watch::recovery::Recovery;
 use crate::watch::select::Select;
 use crate::watch::source::RawSource;
 use crate::watch::subscriber::Subscriber;
@@ -38,10 +40,6 @@ const UNLOCK_TIME: Duration = Duration::from_millis(500);
 const POLL_BATCH: usize = 256;
 /// How many watches of directories long gone may pile up before all are made afresh.
 const STALE_WATCHES_MAX: usize = 16_384;
-/// So many restarts within [`RESTART_WINDOW`] mean that the system's watcher does not work.
-const RESTARTS_MAX: usize = 8;
-const RESTART_WINDOW: Duration = Duration::from_secs(10);
-
 /// In a burst, hints are left to gather for this long: they are fewer once coalesced, and nobody
 /// wakes us for each.
 const GATHER_TIME: Duration = Duration::from_millis(1);
@@ -133,7 +131,8 @@ pub(crate) struct Processor {
     /// File systems by device: whether they are to be polled.
     pub(crate) networks: HashMap<u64, bool>,
     pub(crate) last_id: u64,
-    pub(crate) restarts: Vec<Instant>,
+    pub(crate) outside: Outside,
+    pub(crate) recovery: Recovery,
     pub(crate) warned_limit: usize,
     pub(crate) warned_lock: bool,
     pub(crate) warned_memory: bool,
@@ -194,8 +193,10 @@ impl Processor {
             self.record(&|| Record::Gap, started);
             self.debouncer.mark_gap();
         }
-        if lost || everything || !failures.is_empty() {
+        if lost || !failures.is_empty() {
             self.repair(lost, started);
+        } else if everything {
+            self.compare_everything(started);
         } else {
             // Directories before what is in them: one that is gone takes its content along.
             paths.sort_unstable_by(|(a, _), (b, _)| a.as_os_str().cmp(b.as_os_str()));
@@ -219,13 +220,13 @@ impl Processor {
         for command in commands {
             open &= self.obey(command);
         }
-        self.resend_marks();
+        self.resend_marks(Instant::now());
         let now = Instant::now();
         if !paths.is_empty() {
             self.shared.metrics.batch_us.record_us(now - started);
         }
         self.do_what_is_due(now);
-        self.resend_marks();
+        self.resend_marks(Instant::now());
         self.refresh_figures();
         open
     }
@@ -237,6 +238,8 @@ impl Processor {
         [
             self.debouncer.deadline(),
             self.poll.deadline(),
+            self.outside.deadline(),
+            self.recovery.deadline(),
             retry,
             marks,
         ]
@@ -259,12 +262,14 @@ impl Processor {
             }
         }
         self.retry_unreadable(now);
+        self.retry_native(now);
+        self.poll_outside(now);
         let due = self.poll.due(now, POLL_BATCH);
         if !due.is_empty() {
             self.poll_dirs(&due, now);
         }
         if self.source.n_watches() > self.shared_tree_dirs() + STALE_WATCHES_MAX {
-            self.repair(false, now);
+            self.compare_everything(now);
         }
         self.deliver_ready(Instant::now());
     }
@@ -277,8 +282,7 @@ impl Processor {
         {
             return;
         }
-        let locked = self.repos.iter().any(|repo| repo.index_lock().exists());
-        if locked && !self.debouncer.is_locked() {
+        if self.is_git_at_work() && !self.debouncer.is_locked() {
             self.set_locked(true, now);
             return;
         }
@@ -336,6 +340,7 @@ impl Processor {
     pub(crate) fn set_locked(&mut self, locked: bool, now: Instant) {
         self.record(&|| Record::Locked(locked), now);
         self.debouncer.set_locked(locked, now);
+        self.outside.hurry(locked, now);
         self.warned_lock &= locked;
     }
 
@@ -362,16 +367,15 @@ impl Processor {
         match purpose {
             Purpose::Probe => {}
             Purpose::Unlock => {
-                if !self.repos.iter().any(|repo| repo.index_lock().exists()) {
-                    self.set_locked(false, now);
+                if !self.is_git_at_work() {
+                    self.poll_all(now);
+                    self.set_locked(false, Instant::now());
                 }
             }
             Purpose::Sync(reply, since) => {
                 self.check_root(false, now);
-                let polled = self.poll.all();
-                if !polled.is_empty() {
-                    self.poll_dirs(&polled, now);
-                }
+                self.look_outside(now);
+                self.poll_all(now);
                 self.deliver_now(Instant::now());
                 self.refresh_figures();
                 self.shared.metrics.syncs.fetch_add(1, Relaxed);
@@ -418,55 +422,14 @@ impl Processor {
         }
     }
 
-    /// Everything may be wrong: fresh watches, then a comparison of everything with the disk.
-    pub(crate) fn repair(&mut self, lost: bool, now: Instant) {
-        self.restarts
-            .retain(|at| now.saturating_duration_since(*at) < RESTART_WINDOW);
-        self.restarts.push(now);
-        let before = self.debouncer.len();
-        let lost = self.restart_source() || lost;
-        if lost {
-            self.shared.metrics.overflows.fetch_add(1, Relaxed);
-            self.record(&|| Record::Gap, now);
-            self.debouncer.mark_gap();
-        }
-        if self.restarts.len() > RESTARTS_MAX && self.options.backend == Backend::Auto {
-            self.poll_everything(PollReason::NoEvents, now);
-        } else {
-            self.watch_surroundings();
-            self.rescan(now);
-        }
-        if lost {
-            let changes = self.debouncer.len().saturating_sub(before);
-            self.warn(&Warning::OverflowRepaired { changes });
-        }
+    fn is_git_at_work(&self) -> bool {
+        self.repos.iter().any(|repo| repo.index_lock().exists())
     }
 
-    /// Drops every watch. Marks under way went with them: they are sent again once the loop has
-    /// made new watches.
-    ///
-    /// Returns whether events had been lost before.
-    pub(crate) fn restart_source(&mut self) -> bool {
-        self.shared.metrics.restarts.fetch_add(1, Relaxed);
-        self.shared.queue.set_open_gate(true);
-        self.source.restart();
-        let lost = self.shared.queue.clear_paths();
-        self.shared.queue.set_open_gate(false);
-        let marks = self
-            .cookies
-            .as_mut()
-            .map_or_else(Vec::new, Cookies::take_all);
-        self.stranded.extend(marks);
-        lost
-    }
-
-    fn resend_marks(&mut self) {
-        if !self.stranded.is_empty() && self.debouncer.is_locked() {
-            // That git let go may be among what was lost.
-            self.start_unlock(Instant::now());
-        }
-        for (purpose, until) in std::mem::take(&mut self.stranded) {
-            self.send_mark(purpose, until);
+    fn poll_all(&mut self, now: Instant) {
+        let polled = self.poll.all();
+        if !polled.is_empty() {
+            self.poll_dirs(&polled, now);
         }
     }
 

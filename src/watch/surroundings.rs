@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use crate::change::FileType;
+use crate::disk::FileStat;
 use crate::path::{RelDir, RelPath};
 use crate::watch::error::{PollReason, Warning};
 use crate::watch::git::Repo;
@@ -20,10 +21,14 @@ use crate::watch::options::Backend;
 use crate::watch::processor::{Processor, WatchState};
 use crate::watch::queue::Seen;
 use crate::watch::reconcile::{Depth, Report, Task};
+use crate::watch::source::AddProblem;
 use crate::watch::walk::{Standing, stat};
 
 /// How many repositories' locks are watched: those found first.
 const REPOS_MAX: usize = 64;
+
+/// A degradation is said again once it is this many times as large.
+const MUCH_WORSE: usize = 8;
 
 impl Processor {
     /// Watches and reads everything for the first time.
@@ -42,8 +47,6 @@ impl Processor {
             outer: self.ignored.outer().clone(),
         };
         self.read(vec![task], Depth::Deep, Report::Nothing, now);
-        self.watch_repos();
-        self.warn_of_polling();
         self.start_probe(now);
         self.refresh_figures();
     }
@@ -203,13 +206,47 @@ impl Processor {
             .cookies
             .as_ref()
             .map(|cookies| cookies.dir().to_path_buf());
+        let followed: Vec<PathBuf> = outside
+            .iter()
+            .filter(|path| !self.shared.root.starts_with(path))
+            .cloned()
+            .collect();
         self.shared.queue.set_outside(outside, marks);
-        if self.options.backend != Backend::Poll {
+        let watched = self.options.backend != Backend::Poll && {
             self.shared.queue.set_open_gate(true);
-            // What of it cannot be watched is not told of: a look before each set makes up for
-            // the root, the rest is seen at the next start.
-            drop(self.source.watch(dirs));
+            let refused = self.source.watch(dirs);
             self.shared.queue.set_open_gate(false);
+            // A directory above that may not be read is left to the look before each set.
+            refused.iter().all(|(_, problem)| match problem {
+                AddProblem::Gone | AddProblem::Denied(_) => true,
+                AddProblem::WatchLimit | AddProblem::InstanceLimit | AddProblem::Other(_) => false,
+            })
+        };
+        if watched {
+            self.outside.stop();
+        } else {
+            let paths = followed.iter().map(PathBuf::as_path);
+            self.outside.follow(paths, state_of, Instant::now());
+        }
+    }
+
+    /// Looks, when that is due, at what surrounds the tree and is not watched by the system.
+    pub(crate) fn poll_outside(&mut self, now: Instant) {
+        if self.outside.deadline().is_some_and(|due| due <= now) {
+            self.look_outside(now);
+            self.check_root(false, now);
+        }
+    }
+
+    /// Looks at what surrounds the tree and is not watched by the system.
+    pub(crate) fn look_outside(&mut self, now: Instant) {
+        let seen = Seen {
+            structural: true,
+            closed: true,
+            ..Seen::default()
+        };
+        for path in self.outside.changed(state_of, now) {
+            self.take_hint(&path, seen);
         }
     }
 
@@ -274,14 +311,6 @@ impl Processor {
         self.repos.clear();
     }
 
-    /// Gives up on the system's watcher.
-    pub(crate) fn poll_everything(&mut self, reason: PollReason, now: Instant) {
-        self.restart_source();
-        self.poll_reason = Some(reason);
-        self.options.backend = Backend::Poll;
-        self.rescan(now);
-    }
-
     /// Polls a directory of a file system that does not report what other machines do to it.
     pub(crate) fn poll_if_network(&mut self, dir: &RelDir, dev: u64, now: Instant) {
         if self.options.backend != Backend::Auto {
@@ -305,7 +334,7 @@ impl Processor {
         let Some(reason) = self.poll_reason else {
             return;
         };
-        if polled == 0 || polled < self.warned_limit * 2 || reason == PollReason::Asked {
+        if polled == 0 || polled < self.warned_limit * MUCH_WORSE || reason == PollReason::Asked {
             return;
         }
         self.warned_limit = polled;
@@ -373,6 +402,10 @@ impl Processor {
             });
         }
     }
+}
+
+fn state_of(path: &Path) -> Option<FileStat> {
+    stat(path).ok()
 }
 
 /// The limit on watches that binds here: its setting and its value.

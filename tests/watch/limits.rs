@@ -89,6 +89,64 @@ fn too_few_watches_are_said_with_the_setting_and_the_rest_is_polled() {
 }
 
 #[test]
+fn a_limit_that_is_reached_later_is_said_as_well() {
+    if std::env::var_os(INSIDE).is_none() {
+        let setup = "echo 50 > /proc/sys/user/max_inotify_watches";
+        let name = "limits::a_limit_that_is_reached_later_is_said_as_well";
+        run_inside(name, setup);
+        return;
+    }
+    let tree = Tree::with(&["d/f"]);
+    let mut options = WatchOptions::new();
+    options.poll_interval = Duration::from_millis(50);
+    let watch = tree.watch_with(options);
+    assert_eq!(watch.status().state, WatchState::Ready);
+    for n in 0..100 {
+        tree.write(&format!("n{n:03}/f"), "x");
+    }
+    check_exact(&watch);
+    assert_eq!(watch.status().state, WatchState::Degraded);
+    let warnings = watch.take_warnings();
+    let is_limit = |warning: &Warning| warning.kind() == "limit_reached";
+    assert!(!warnings.is_empty() && warnings.iter().all(is_limit));
+    // Said again only when it has become much worse.
+    assert!(warnings.len() <= 3, "{warnings:?}");
+    tree.write("n000/f", "changed");
+    tree.write("n099/f", "changed");
+    let mut told = Vec::new();
+    while !(told.contains(&"~n000/f".to_owned()) && told.contains(&"~n099/f".to_owned())) {
+        let set = watch.next(PATIENCE).unwrap().expect("a set");
+        told.extend(crate::support::texts(&set));
+    }
+}
+
+#[test]
+fn a_limit_that_is_raised_is_made_use_of() {
+    if std::env::var_os(INSIDE).is_none() {
+        let setup = "echo 50 > /proc/sys/user/max_inotify_watches";
+        run_inside("limits::a_limit_that_is_raised_is_made_use_of", setup);
+        return;
+    }
+    let tree = Tree::with(&[]);
+    for n in 0..100 {
+        tree.write(&format!("d{n:03}/f"), "x");
+    }
+    let mut options = WatchOptions::new();
+    options.poll_interval = Duration::from_millis(10);
+    let watch = tree.watch_with(options);
+    assert_eq!(watch.status().state, WatchState::Degraded);
+    std::fs::write("/proc/sys/user/max_inotify_watches", "5000").unwrap();
+    while watch.status().state != WatchState::Ready {
+        std::thread::yield_now();
+    }
+    assert_eq!(watch.status().polled_dirs, 0);
+    tree.write("d099/f", "changed");
+    tree.write("d050/new/f", "x");
+    assert_eq!(seen(&watch), ["+d050/new", "+d050/new/f", "~d099/f"]);
+    check_exact(&watch);
+}
+
+#[test]
 fn no_watcher_instances_means_polling() {
     if std::env::var_os(INSIDE).is_none() {
         let setup = "echo 0 > /proc/sys/user/max_inotify_instances";
@@ -207,6 +265,8 @@ fn check_policy(policy: OverflowPolicy) {
         tree.write(&format!("d/n{n}/x/z"), "live");
         assert_eq!(seen(&watch), [format!("+d/n{n}/x/z")], "{policy:?}");
     }
+    // Our own queue being full says nothing about the system's watcher.
+    assert_eq!(watch.status().state, WatchState::Ready, "{policy:?}");
 }
 
 #[test]

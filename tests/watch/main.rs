@@ -5,6 +5,7 @@
 //! - `rules`: ignore files, selection, git
 //! - `handles`: sharing, handlers, closing, bad input
 //! - `limits`: too few watches, unreadable directories, polling, full queues
+//! - `polling`: what polling must see by itself
 //! - `stress`: random operations from several threads, compared with the disk
 
 #[cfg(test)]
@@ -13,6 +14,8 @@ mod basics;
 mod handles;
 #[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod polling;
 #[cfg(test)]
 mod races;
 #[cfg(test)]

@@ -172,3 +172,26 @@ fn info_exclude_and_rules_above_the_root_are_live() {
     let set = watch.next(PATIENCE).unwrap().unwrap();
     assert_eq!(texts(&set), ["+a.log"]);
 }
+
+#[test]
+fn the_lock_of_a_repository_that_was_moved_in_is_known() {
+    let tree = Tree::with(&["a", "repo/f"]);
+    tree.git(&["init", "-q", "repo"]);
+    fs::create_dir_all(tree.outside("")).unwrap();
+    fs::rename(tree.path("repo"), tree.outside("repo")).unwrap();
+    let watch = tree.watch();
+    fs::rename(tree.outside("repo"), tree.path("repo")).unwrap();
+    assert_eq!(seen(&watch), ["+repo", "+repo/f"]);
+    // Twice: the second lock is only held back if the end of the first was noticed.
+    for n in 0..2 {
+        fs::write(tree.path("repo/.git/index.lock"), "").unwrap();
+        tree.write("repo/f", &format!("changed {n}"));
+        let held = watch.next(std::time::Duration::from_millis(100)).unwrap();
+        assert_eq!(held, None);
+        fs::remove_file(tree.path("repo/.git/index.lock")).unwrap();
+        let set = watch.next(PATIENCE).unwrap().unwrap();
+        assert_eq!(texts(&set), ["~repo/f"]);
+    }
+    let warnings = watch.take_warnings();
+    assert!(warnings.is_empty(), "{warnings:?}");
+}
