@@ -1,10 +1,11 @@
-//! The thread that keeps the model in step: [`Processor`], a loop over queue, timers, commands.
+//! The thread that keeps the model in step: [`EventProcessor`], a loop over queue, timers, commands.
 //!
 //! Owns the source, the rules and the debouncer; is the only one that changes the tree. How one
 //! hint or one directory is taken in is in `reconcile.rs`, what surrounds the tree (its root, git)
 //! in `surroundings.rs`, what is done when events were lost or cannot be had in `recovery.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
@@ -15,7 +16,7 @@ use crate::change::ChangeSet;
 use crate::path::RelDir;
 use crate::watch::cookies::Cookies;
 use crate::watch::debounce::{Debouncer, Observed};
-use crate::watch::error::{PollReason, ProcessingError, Warning};
+use crate::watch::error::{ErrorClass, ProcessingError};
 use crate::watch::explain::{AuditReport, Explanation};
 use crate::watch::git::Repo;
 use crate::watch::ignored::{Ignored, Rules};
@@ -31,6 +32,7 @@ use crate::watch::select::Select;
 use crate::watch::source::RawSource;
 use crate::watch::subscriber::Subscriber;
 use crate::watch::tree::Tree;
+use crate::watch::warning::{PollReason, Warning};
 
 /// How long the first mark may take before the system's watcher is taken to be deaf.
 const PROBE_TIME: Duration = Duration::from_secs(2);
@@ -103,7 +105,13 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
 }
 
-pub(crate) struct Processor {
+/// Turns hints into exact changes: looks at each path, compares with its [`Tree`], and gathers what
+/// differs into change sets.
+///
+/// A [`WatchManager`](crate::watch::WatchManager) runs one on a thread of its own for each watch.
+/// A program with a loop of its own may run one itself, with [`EventProcessor::new`] and
+/// [`EventProcessor::turn`]. Dropping it ends its watches.
+pub struct EventProcessor {
     pub(crate) shared: Arc<Shared>,
     pub(crate) options: WatchOptions,
     pub(crate) source: Box<dyn RawSource>,
@@ -138,6 +146,8 @@ pub(crate) struct Processor {
     pub(crate) warned_memory: bool,
     pub(crate) recorder: Option<Recorder>,
     pub(crate) first_pending: Option<Instant>,
+    /// Takes the sets for who runs the processor without a thread.
+    pub(crate) own: Option<Arc<Subscriber>>,
 }
 
 /// When to try an unreadable directory again; `None` when only a change of it can help.
@@ -147,13 +157,10 @@ pub(crate) struct Retry {
     pub(crate) wait: Duration,
 }
 
-impl Processor {
+impl EventProcessor {
     /// Runs until it is told to close. Tells `ready` once the model is complete.
     pub(crate) fn run(mut self, ready: &Sender<()>) {
-        let now = Instant::now();
-        let (quiet, longest) = (self.options.debounce, self.options.debounce_max);
-        self.record(&|| Record::Times(quiet, longest), now);
-        self.attach_first(now);
+        self.begin();
         // The creator may have given up.
         ready.send(()).unwrap_or_default();
         loop {
@@ -166,14 +173,39 @@ impl Processor {
                 break;
             }
             if n_paths >= BURST_PATHS && n_paths < self.options.batch_size {
-                std::thread::sleep(GATHER_TIME);
+                self.gather(Instant::now() + self.options.batch_time);
             }
         }
         self.stop();
     }
 
+    /// Takes in the whole tree for the first time.
+    pub(crate) fn begin(&mut self) {
+        let now = Instant::now();
+        let (quiet, longest) = (self.options.debounce, self.options.debounce_max);
+        self.record(&|| Record::Times(quiet, longest), now);
+        self.attach_first(now);
+    }
+
+    /// Lets the hints of a burst gather: until a batch is full, none comes for a moment, somebody
+    /// waits for an answer, or `until`.
+    fn gather(&self, until: Instant) {
+        let mut before = None;
+        loop {
+            let waiting = self.shared.queue.only_paths();
+            let full = waiting.is_none_or(|n| n >= self.options.batch_size);
+            let quiet = waiting == before;
+            let left = until.saturating_duration_since(Instant::now());
+            if full || quiet || left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(GATHER_TIME));
+            before = waiting;
+        }
+    }
+
     /// Takes in one batch and does what is due. `false` ends the loop.
-    fn step(&mut self, batch: Batch<Command>) -> bool {
+    pub(crate) fn step(&mut self, batch: Batch<Command>) -> bool {
         let started = Instant::now();
         let Batch {
             mut paths,
@@ -232,7 +264,7 @@ impl Processor {
     }
 
     /// The next moment at which something must be done without being asked.
-    fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let retry = self.unreadable.values().filter_map(|retry| retry.at).min();
         let marks = self.cookies.as_ref().and_then(Cookies::deadline);
         [
@@ -444,6 +476,9 @@ impl Processor {
     }
 
     pub(crate) fn warn(&self, warning: &Warning) {
+        if let Some(error) = warning.error() {
+            self.shared.metrics.count_error(error.class());
+        }
         let subscribers = self.subscribers();
         if subscribers.is_empty() {
             let mut early = self
@@ -491,10 +526,11 @@ impl Processor {
     }
 
     fn note_failures(&self, n: usize) {
-        self.shared
-            .metrics
-            .source_errors
-            .fetch_add(n as u64, Relaxed);
+        let metrics = &self.shared.metrics;
+        metrics.source_errors.fetch_add(n as u64, Relaxed);
+        for _ in 0..n {
+            metrics.count_error(ErrorClass::Degraded);
+        }
     }
 
     fn subscribers(&self) -> Vec<Arc<Subscriber>> {
@@ -504,10 +540,7 @@ impl Processor {
 
     fn stop(mut self) {
         self.mount_watcher = None;
-        let left = self.shared.queue.close();
-        drop(left);
-        self.shared.queue.set_open_gate(true);
-        self.source.restart();
+        self.end_source();
         self.flush_recorder();
         self.shared.set_state(WatchState::Stopped);
         let error = ProcessingError::Stopped {
@@ -516,6 +549,29 @@ impl Processor {
         for subscriber in self.subscribers() {
             subscriber.stop(error.clone());
         }
+    }
+}
+
+impl EventProcessor {
+    /// Lets nobody in any more, and nobody wait, so that the source's threads can end.
+    fn end_source(&mut self) {
+        drop(self.shared.queue.close());
+        self.shared.queue.set_open_gate(true);
+        self.source.restart();
+    }
+}
+
+impl Drop for EventProcessor {
+    fn drop(&mut self) {
+        self.end_source();
+    }
+}
+
+impl fmt::Debug for EventProcessor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventProcessor")
+            .field("root", &self.shared.root)
+            .finish_non_exhaustive()
     }
 }
 

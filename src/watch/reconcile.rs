@@ -18,16 +18,16 @@ use crate::disk::FileStat;
 use crate::path::{RelDir, RelPath};
 use crate::watch::debounce::Observed;
 use crate::watch::diff::Diff;
-use crate::watch::error::PollReason;
 use crate::watch::ignored::Rules;
 use crate::watch::options::Backend;
-use crate::watch::processor::{Processor, Retry};
+use crate::watch::processor::{EventProcessor, Retry};
 use crate::watch::queue::Seen;
 use crate::watch::record::Record;
 use crate::watch::scan::{is_gone, unreadable};
 use crate::watch::source::AddProblem;
 use crate::watch::tree::Tree;
 use crate::watch::walk::{Listing, Standing, Walker, absolute, open_absolute, stat};
+use crate::watch::warning::PollReason;
 
 /// How many directories are watched and read before the results are taken in: bounds memory.
 const CHUNK: usize = 1_024;
@@ -57,7 +57,7 @@ pub(crate) enum Report {
     Nothing,
 }
 
-impl Processor {
+impl EventProcessor {
     /// Looks at a path below the root that was hinted at.
     pub(crate) fn look(&mut self, rel: &RelPath, path: &Path, seen: Seen) {
         let now = Instant::now();
@@ -213,6 +213,10 @@ impl Processor {
                     }
                 }
                 std::thread::yield_now();
+                if report == Report::Nothing && self.is_over_limit() {
+                    // A watch that is being made: it is going to be refused.
+                    return;
+                }
             }
             level = next;
             // What a shallow look found is new, and read to the end.
@@ -221,6 +225,10 @@ impl Processor {
         self.report_rule_problems();
         self.watch_repos();
         self.warn_of_polling();
+    }
+
+    fn is_over_limit(&self) -> bool {
+        self.tree().memory_bytes() > self.options.memory_bytes_max
     }
 
     fn list(&self, tasks: &[Task]) -> Vec<io::Result<Listing>> {
@@ -501,7 +509,7 @@ impl Processor {
         self.observe_gone(gone, moved, alive, now);
     }
 
-    /// As [`Processor::forget`], but `rel` itself stays.
+    /// As [`EventProcessor::forget`], but `rel` itself stays.
     fn forget_content(&mut self, rel: &RelPath, now: Instant) {
         let gone = {
             let tree = self.shared.tree.write();

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use crate::path::RelDir;
 use crate::watch::cookies::Cookies;
-use crate::watch::error::{PollReason, Warning};
 use crate::watch::options::Backend;
-use crate::watch::processor::Processor;
+use crate::watch::processor::EventProcessor;
 use crate::watch::reconcile::{Depth, Report, Task};
 use crate::watch::record::Record;
+use crate::watch::warning::{PollReason, Warning};
 
 /// Losing events more often than this within [`LOSSES_WINDOW`] means that the system's watcher
 /// cannot keep up.
@@ -77,7 +77,7 @@ impl Recovery {
     }
 }
 
-impl Processor {
+impl EventProcessor {
     /// The system lost events or failed: fresh watches, then a comparison of everything with the
     /// disk. Polls for a while instead where that happens again and again.
     pub(crate) fn repair(&mut self, lost: bool, now: Instant) {

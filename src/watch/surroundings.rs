@@ -13,16 +13,17 @@ use std::time::Instant;
 use crate::change::FileType;
 use crate::disk::FileStat;
 use crate::path::{RelDir, RelPath};
-use crate::watch::error::{PollReason, Warning};
+use crate::watch::error::sysctl_command;
 use crate::watch::git::Repo;
 use crate::watch::ignored::{Ignored, Rules};
 use crate::watch::mounts::mounts_around;
 use crate::watch::options::Backend;
-use crate::watch::processor::{Processor, WatchState};
+use crate::watch::processor::{EventProcessor, WatchState};
 use crate::watch::queue::Seen;
 use crate::watch::reconcile::{Depth, Report, Task};
 use crate::watch::source::AddProblem;
 use crate::watch::walk::{Standing, stat};
+use crate::watch::warning::{PollReason, Warning};
 
 /// How many repositories' locks are watched: those found first.
 const REPOS_MAX: usize = 64;
@@ -30,7 +31,7 @@ const REPOS_MAX: usize = 64;
 /// A degradation is said again once it is this many times as large.
 const MUCH_WORSE: usize = 8;
 
-impl Processor {
+impl EventProcessor {
     /// Watches and reads everything for the first time.
     pub(crate) fn attach_first(&mut self, now: Instant) {
         let found = stat(&self.shared.root).ok();
@@ -340,7 +341,7 @@ impl Processor {
         self.warned_limit = polled;
         let watched_dirs = self.source.n_watches();
         if reason == PollReason::WatchLimit {
-            let (sysctl, limit) = watch_limit();
+            let (sysctl, limit) = limit_of("watches");
             let needed = (watched_dirs + polled) as u64;
             self.warn(&Warning::LimitReached {
                 watched_dirs,
@@ -353,10 +354,17 @@ impl Processor {
             });
         } else {
             let path = self.poll.first().cloned().unwrap_or(RelDir::ROOT);
+            let advice = (reason == PollReason::InstanceLimit).then(|| {
+                let (setting, limit) = limit_of("instances");
+                let enough = (limit.unwrap_or(0) * 2).max(1_024);
+                let command = sysctl_command(setting, enough);
+                format!("{command} (or raise the limit on open files: `ulimit -n`)")
+            });
             self.warn(&Warning::Polling {
                 polled_dirs: polled,
                 reason,
                 path: crate::watch::walk::absolute(&self.shared.root, &path),
+                advice,
             });
         }
     }
@@ -408,14 +416,22 @@ fn state_of(path: &Path) -> Option<FileStat> {
     stat(path).ok()
 }
 
-/// The limit on watches that binds here: its setting and its value.
-fn watch_limit() -> (&'static str, Option<u64>) {
-    let read = |path: &str| -> Option<u64> { fs::read_to_string(path).ok()?.trim().parse().ok() };
-    let user = read("/proc/sys/user/max_inotify_watches");
-    let all = read("/proc/sys/fs/inotify/max_user_watches");
+/// The limit on `"watches"` or `"instances"` that binds here: its setting and its value.
+fn limit_of(what: &str) -> (&'static str, Option<u64>) {
+    let read = |path: String| -> Option<u64> { fs::read_to_string(path).ok()?.trim().parse().ok() };
+    let user = read(format!("/proc/sys/user/max_inotify_{what}"));
+    let all = read(format!("/proc/sys/fs/inotify/max_user_{what}"));
+    let (of_user, of_all) = if what == "watches" {
+        ("user.max_inotify_watches", "fs.inotify.max_user_watches")
+    } else {
+        (
+            "user.max_inotify_instances",
+            "fs.inotify.max_user_instances",
+        )
+    };
     match (user, all) {
-        (Some(user), Some(all)) if user < all => ("user.max_inotify_watches", Some(user)),
-        (_, all) => ("fs.inotify.max_user_watches", all),
+        (Some(user), Some(all)) if user < all => (of_user, Some(user)),
+        (_, all) => (of_all, all),
     }
 }
 

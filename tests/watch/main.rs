@@ -5,6 +5,7 @@
 //! - `rules`: ignore files, selection, git
 //! - `handles`: sharing, handlers, closing, bad input
 //! - `limits`: too few watches, unreadable directories, polling, full queues
+//! - `parts`: each part by itself, as an embedding program uses it
 //! - `polling`: what polling must see by itself
 //! - `stress`: random operations from several threads, compared with the disk
 
@@ -14,6 +15,8 @@ mod basics;
 mod handles;
 #[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod parts;
 #[cfg(test)]
 mod polling;
 #[cfg(test)]
