@@ -180,8 +180,5 @@ fn errors_are_counted_by_class() {
     watch.sync(PATIENCE).unwrap();
     let report = manager.report();
     let errors = report.watches[0].errors;
-    assert_eq!(
-        (errors.handler, errors.degraded, errors.transient),
-        (1, 1, 1)
-    );
+    assert_eq!((errors.handler, errors.degraded, errors.fatal), (1, 1, 0));
 }
