@@ -12,10 +12,17 @@ const INSIDE: &str = "WATCHRUN_TEST_INSIDE";
 /// Runs one test of this binary in a user namespace of its own, after `setup`. `false` when the
 /// system does not allow namespaces.
 fn run_inside(test: &str, setup: &str) -> bool {
+    run_inside_as(&["--map-root-user", "--mount"], test, setup)
+}
+
+/// As [`run_inside`], with other arguments for the namespace.
+fn run_inside_as(arguments: &[&str], test: &str, setup: &str) -> bool {
     let own = std::env::current_exe().unwrap();
     let command = format!("{setup} || exit 77; exec \"$0\" --exact {test} --nocapture");
     let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &command])
+        .arg("--user")
+        .args(arguments)
+        .args(["sh", "-c", &command])
         .arg(own)
         .env(INSIDE, "1")
         .output();
@@ -162,6 +169,68 @@ fn no_watcher_instances_means_polling() {
     tree.write("d/b", "changed");
     let set = watch.next(PATIENCE).unwrap().expect("a set");
     assert_eq!(crate::support::texts(&set), ["~d/b"]);
+}
+
+/// Nobody's rights: not even root reads what is closed to its owner.
+const NOBODY: &[&str] = &[];
+
+#[track_caller]
+fn check_unreadable(backend: Backend) {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+    let tree = Tree::with(&["a", "d/b", "d/e/c"]);
+    let allow = |name: &str, mode| {
+        set_permissions(tree.path(name), Permissions::from_mode(mode)).unwrap();
+    };
+    allow("d", 0o000);
+    let mut options = WatchOptions::new();
+    options.backend = backend;
+    options.poll_interval = Duration::from_millis(20);
+    let watch = tree.watch_with(options);
+    assert_eq!(watch.status().unreadable_dirs, 1);
+    let kinds = |watch: &watchrun::watch::WatchHandle| -> Vec<&'static str> {
+        let warnings = watch.take_warnings();
+        let kinds = warnings.iter().map(Warning::kind);
+        kinds.filter(|kind| *kind != "polling").collect()
+    };
+    assert_eq!(kinds(&watch), ["unreadable"]);
+    tree.write("a", "seen");
+    assert_eq!(seen(&watch), ["~a"]);
+    allow("d", 0o755);
+    let mut told = Vec::new();
+    while told.iter().filter(|text| **text != ".d").count() < 3 {
+        let set = watch.next(PATIENCE).unwrap().expect("a set");
+        told.extend(crate::support::texts(&set));
+    }
+    told.retain(|text| text != ".d");
+    assert_eq!(told, ["+d/b", "+d/e", "+d/e/c"]);
+    tree.write("d/e/c", "seen");
+    assert_eq!(seen(&watch), ["~d/e/c"]);
+    assert_eq!(watch.status().unreadable_dirs, 0);
+    // And what can no longer be read is gone, with one warning.
+    allow("d", 0o000);
+    let mut told = Vec::new();
+    while told.iter().filter(|text| **text != ".d").count() < 3 {
+        let set = watch.next(PATIENCE).unwrap().expect("a set");
+        told.extend(crate::support::texts(&set));
+    }
+    told.retain(|text| text != ".d");
+    assert_eq!(told, ["-d/b", "-d/e", "-d/e/c"]);
+    assert_eq!(kinds(&watch), ["unreadable"]);
+    allow("d", 0o755);
+    check_exact(&watch);
+}
+
+#[test]
+fn an_unreadable_directory_is_left_out_with_one_warning_until_it_can_be_read() {
+    if std::env::var_os(INSIDE).is_none() {
+        let name =
+            "limits::an_unreadable_directory_is_left_out_with_one_warning_until_it_can_be_read";
+        run_inside_as(NOBODY, name, "true");
+        return;
+    }
+    check_unreadable(Backend::Auto);
+    check_unreadable(Backend::Poll);
 }
 
 #[test]

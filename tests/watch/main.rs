@@ -1,6 +1,7 @@
 //! The watch system on the real file system. `support` has the fixture; one module a topic.
 //!
 //! - `basics`: what each kind of change is reported as
+//! - `editors`: how editors save
 //! - `races`: new directories, renames, replaced roots, lost events
 //! - `rules`: ignore files, selection, git
 //! - `handles`: sharing, handlers, closing, bad input
@@ -11,6 +12,8 @@
 
 #[cfg(test)]
 mod basics;
+#[cfg(test)]
+mod editors;
 #[cfg(test)]
 mod handles;
 #[cfg(test)]
