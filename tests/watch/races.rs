@@ -120,7 +120,7 @@ fn exchanged_paths_are_told_by_what_differs_and_stay_seen() {
     assert_eq!(seen(&watch), ["~p/deep/y", "~q/only"]);
     exchange("a", "q");
     let told = seen(&watch);
-    assert!(told.contains(&"+a/x".to_owned()), "{told:?}");
+    assert!(told.contains(&"q/x>a/x".to_owned()), "{told:?}");
     tree.write("a/x", "changed");
     assert_eq!(seen(&watch), ["~a/x"]);
     check_exact(&watch);
