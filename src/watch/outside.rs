@@ -1,7 +1,9 @@
-//! Paths outside the tree that count, where the system does not watch them for us: [`Outside`].
+//! Paths outside the tree that count: what was last seen of them, and when to look: [`Outside`].
 //!
-//! Rule files above the root, the global excludes, git's index and lock. Pure but for the look
-//! itself, which is the caller's.
+//! Rule files above the root, the global excludes, git's index and lock. Their directories are
+//! watched anew now and then, and what happens between the end of the old watch and the start of
+//! the new one is not told: so a look follows. Where the system does not watch them, looks are
+//! due at an interval. Pure but for the look itself, which is the caller's.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -36,7 +38,6 @@ impl Outside {
         &mut self,
         paths: impl Iterator<Item = &'p Path>,
         look: impl Fn(&Path) -> Option<FileStat>,
-        now: Instant,
     ) {
         let mut old = std::mem::take(&mut self.seen);
         let keep = |path: &Path| match old.remove_entry(path) {
@@ -44,13 +45,24 @@ impl Outside {
             None => (path.to_path_buf(), look(path)),
         };
         self.seen = paths.map(keep).collect();
-        self.due.get_or_insert(now + self.wait());
     }
 
-    /// Looks at nothing any more: the system watches it all.
-    pub(crate) fn stop(&mut self) {
-        self.seen.clear();
-        self.due = None;
+    /// Notes what `path` is now: it is being dealt with.
+    pub(crate) fn note(&mut self, path: &Path, found: Option<FileStat>) {
+        if let Some(seen) = self.seen.get_mut(path) {
+            *seen = found;
+        }
+    }
+
+    /// Looks are due at an interval from now on, or no longer: the system watches it all.
+    pub(crate) fn set_polled(&mut self, polled: bool, now: Instant) {
+        let due = self.due.unwrap_or(now + self.wait());
+        self.due = polled.then_some(due);
+    }
+
+    /// Whether looks are due at an interval.
+    pub(crate) fn is_polled(&self) -> bool {
+        self.due.is_some()
     }
 
     /// Looks more often while git is at work.
@@ -73,9 +85,6 @@ impl Outside {
         look: impl Fn(&Path) -> Option<FileStat>,
         now: Instant,
     ) -> Vec<PathBuf> {
-        if self.due.is_none() {
-            return Vec::new();
-        }
         let mut changed = Vec::new();
         for (path, seen) in &mut self.seen {
             let found = look(path);
@@ -84,7 +93,9 @@ impl Outside {
                 changed.push(path.clone());
             }
         }
-        self.due = Some(now + self.wait());
+        if self.is_polled() {
+            self.due = Some(now + self.wait());
+        }
         changed
     }
 
@@ -124,17 +135,22 @@ mod tests {
         let mut outside = Outside::new(SECOND);
         assert_eq!(outside.deadline(), None);
         assert!(outside.changed(look, start).is_empty());
-        outside.follow([Path::new("/a"), Path::new("/b")].into_iter(), look, start);
+        outside.follow([Path::new("/a"), Path::new("/b")].into_iter(), look);
+        assert!(outside.deadline().is_none() && !outside.is_polled());
+        outside.set_polled(true, start);
         assert_eq!(outside.deadline(), Some(start + SECOND));
         assert!(outside.changed(look, start).is_empty());
         disk.borrow_mut().insert("/a".into(), stat(2));
         // Known paths keep what was seen of them.
-        outside.follow([Path::new("/a")].into_iter(), look, start);
+        outside.follow([Path::new("/a")].into_iter(), look);
         assert_eq!(outside.changed(look, start), [Path::new("/a")]);
         assert!(outside.changed(look, start).is_empty());
         disk.borrow_mut().clear();
         assert_eq!(outside.changed(look, start), [Path::new("/a")]);
-        outside.stop();
+        disk.borrow_mut().insert("/a".into(), stat(3));
+        outside.note(Path::new("/a"), Some(stat(3)));
+        outside.set_polled(false, start);
+        assert!(outside.changed(look, start).is_empty());
         assert_eq!(outside.deadline(), None);
     }
 
@@ -142,7 +158,8 @@ mod tests {
     fn looks_are_more_frequent_while_git_is_at_work() {
         let start = Instant::now();
         let mut outside = Outside::new(SECOND);
-        outside.follow([Path::new("/a")].into_iter(), |_| None, start);
+        outside.follow([Path::new("/a")].into_iter(), |_| None);
+        outside.set_polled(true, start);
         outside.hurry(true, start);
         assert_eq!(outside.deadline(), Some(start + HURRY));
         outside.changed(|_| None, start + HURRY);

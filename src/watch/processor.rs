@@ -140,6 +140,8 @@ pub struct EventProcessor {
     pub(crate) networks: HashMap<u64, bool>,
     pub(crate) last_id: u64,
     pub(crate) outside: Outside,
+    /// Paths of the surroundings that changed while nobody watched them.
+    pub(crate) missed: Vec<PathBuf>,
     pub(crate) recovery: Recovery,
     pub(crate) warned_limit: usize,
     pub(crate) warned_lock: bool,
@@ -274,6 +276,7 @@ impl EventProcessor {
             self.recovery.deadline(),
             retry,
             marks,
+            self.missed.first().map(|_| Instant::now()),
         ]
         .into_iter()
         .flatten()
@@ -293,6 +296,7 @@ impl EventProcessor {
                 Purpose::Sync(..) => {}
             }
         }
+        self.take_missed();
         self.retry_unreadable(now);
         self.retry_native(now);
         self.poll_outside(now);

@@ -143,6 +143,7 @@ impl EventProcessor {
             networks: HashMap::new(),
             last_id: 0,
             outside: Outside::new(options.poll_interval),
+            missed: Vec::new(),
             recovery: Recovery::new(options.poll_interval),
             warned_limit: 0,
             warned_lock: false,

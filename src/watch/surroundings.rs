@@ -4,11 +4,11 @@
 //! the tree count; git says through its lock that it is at work.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
+use std::{fs, mem};
 
 use crate::change::FileType;
 use crate::disk::FileStat;
@@ -31,6 +31,19 @@ const REPOS_MAX: usize = 64;
 /// A degradation is said again once it is this many times as large.
 const MUCH_WORSE: usize = 8;
 
+/// A hint that stands for whatever may have happened.
+const SOMETHING: Seen = Seen {
+    structural: true,
+    moved_from: false,
+    moved_to: false,
+    removed: false,
+    created: false,
+    written: false,
+    closed: true,
+    open: false,
+    whole: false,
+};
+
 impl EventProcessor {
     /// Watches and reads everything for the first time.
     pub(crate) fn attach_first(&mut self, now: Instant) {
@@ -38,6 +51,9 @@ impl EventProcessor {
         let found = found.filter(|stat| stat.file_type() == FileType::Dir);
         self.identity = found.map(|stat| (stat.dev, stat.ino));
         self.watch_surroundings();
+        // Watched first, read after.
+        self.load_rules();
+        self.repos_changed = false;
         if self.identity.is_none() {
             self.refresh_figures();
             return;
@@ -84,26 +100,22 @@ impl EventProcessor {
     /// Git's own files, and rule files that are not found by reading the tree. `true` when the
     /// path cannot be part of the tree.
     fn take_special(&mut self, path: &Path, seen: Seen, now: Instant) -> bool {
-        let repo = self
-            .repos
-            .iter()
-            .find(|repo| path.starts_with(repo.git_dir()))
-            .cloned();
-        if let Some(repo) = repo {
-            if path == repo.index_lock() {
-                if repo.index_lock().exists() {
-                    self.set_locked(true, now);
-                } else if self.debouncer.is_locked() {
-                    self.start_unlock(now);
-                }
-                return true;
+        if self.repos.iter().any(|repo| path == repo.index_lock()) {
+            self.outside.note(path, state_of(path));
+            if path.exists() {
+                self.set_locked(true, now);
+            } else if self.debouncer.is_locked() {
+                self.start_unlock(now);
             }
-            if path == repo.index() {
-                if seen.structural || seen.closed {
-                    self.reload_index(&repo, now);
-                }
-                return true;
+            return true;
+        }
+        let repo = self.repos.iter().find(|repo| path == repo.index());
+        if let Some(repo) = repo.cloned() {
+            if seen.structural || seen.closed {
+                self.outside.note(path, state_of(path));
+                self.reload_index(&repo, now);
             }
+            return true;
         }
         let is_exclude = self.repos.iter().any(|repo| path == repo.exclude_file());
         let is_global = self.ignored.global_path() == Some(path);
@@ -114,6 +126,7 @@ impl EventProcessor {
             .any(|dir| path.parent() == Some(dir));
         if is_exclude || is_global || above {
             if seen.structural || seen.closed {
+                self.outside.note(path, state_of(path));
                 self.reload_all_rules(now);
             }
             return !path.starts_with(&self.shared.root);
@@ -194,10 +207,6 @@ impl EventProcessor {
             outside.insert(global.to_path_buf());
             dirs.extend(global.parent().map(Path::to_path_buf));
         }
-        let repo = self.ignored.outer().repo().cloned();
-        if let Some(repo) = repo {
-            self.add_repo(&repo);
-        }
         for repo in &self.repos {
             outside.extend([repo.index_lock(), repo.index(), repo.exclude_file()]);
             dirs.push(repo.git_dir().to_path_buf());
@@ -213,6 +222,8 @@ impl EventProcessor {
             .cloned()
             .collect();
         self.shared.queue.set_outside(outside, marks);
+        let paths = followed.iter().map(PathBuf::as_path);
+        self.outside.follow(paths, state_of);
         let watched = self.options.backend != Backend::Poll && {
             self.shared.queue.set_open_gate(true);
             let refused = self.source.watch(dirs);
@@ -223,11 +234,21 @@ impl EventProcessor {
                 AddProblem::WatchLimit | AddProblem::InstanceLimit | AddProblem::Other(_) => false,
             })
         };
-        if watched {
-            self.outside.stop();
-        } else {
-            let paths = followed.iter().map(PathBuf::as_path);
-            self.outside.follow(paths, state_of, Instant::now());
+        let now = Instant::now();
+        self.outside.set_polled(!watched, now);
+        // Race: until a moment ago some of them were not watched.
+        let mut missed = self.outside.changed(state_of, now);
+        let root = state_of(&self.shared.root).filter(|stat| stat.file_type() == FileType::Dir);
+        if root.map(|stat| (stat.dev, stat.ino)) != self.identity {
+            missed.push(self.shared.root.clone());
+        }
+        self.missed.extend(missed);
+    }
+
+    /// Takes in what happened to the surroundings while they were watched anew.
+    pub(crate) fn take_missed(&mut self) {
+        for path in mem::take(&mut self.missed) {
+            self.take_hint(&path, SOMETHING);
         }
     }
 
@@ -241,13 +262,10 @@ impl EventProcessor {
 
     /// Looks at what surrounds the tree and is not watched by the system.
     pub(crate) fn look_outside(&mut self, now: Instant) {
-        let seen = Seen {
-            structural: true,
-            closed: true,
-            ..Seen::default()
-        };
-        for path in self.outside.changed(state_of, now) {
-            self.take_hint(&path, seen);
+        if self.outside.is_polled() {
+            for path in self.outside.changed(state_of, now) {
+                self.take_hint(&path, SOMETHING);
+            }
         }
     }
 
@@ -310,6 +328,9 @@ impl EventProcessor {
             options.global_excludes.as_deref(),
         );
         self.repos.clear();
+        if let Some(repo) = self.ignored.outer().repo().cloned() {
+            self.add_repo(&repo);
+        }
     }
 
     /// Polls a directory of a file system that does not report what other machines do to it.

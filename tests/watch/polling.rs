@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use watchrun::watch::{Backend, WatchHandle, WatchOptions, WatchState};
 
-use crate::support::{PATIENCE, Tree, check_exact, texts};
+use crate::support::{Tree, await_all, check_exact};
 
 /// Polls so often that a test need not wait.
 fn polled(tree: &Tree) -> WatchHandle {
@@ -13,18 +13,6 @@ fn polled(tree: &Tree) -> WatchHandle {
     options.backend = Backend::Poll;
     options.poll_interval = Duration::from_millis(20);
     tree.watch_with(options)
-}
-
-/// Waits for sets until all of `expected` has been told.
-#[track_caller]
-fn await_all(watch: &WatchHandle, expected: &[&str]) {
-    let mut told = Vec::new();
-    while !expected.iter().all(|text| told.iter().any(|t| t == text)) {
-        match watch.next(PATIENCE).unwrap() {
-            Some(set) => told.extend(texts(&set)),
-            None => panic!("waited for {expected:?}, told {told:?}"),
-        }
-    }
 }
 
 #[test]
