@@ -140,6 +140,11 @@ impl PollWatcher {
         self.rest_until = Some(now + spent * (SHARE - 1));
     }
 
+    /// What was looked at last was asked for: it is not held against polling's share.
+    pub fn forgive(&mut self) {
+        self.rest_until = None;
+    }
+
     fn schedule(&mut self, dir: &RelDir, due: Instant, hot_until: Option<Instant>) {
         self.dirs.insert(dir.clone(), Polled { due, hot_until });
         self.due.insert((due, dir.clone()));
@@ -188,6 +193,8 @@ mod tests {
         let now = start + SECOND;
         poll.looked(&[dir("a")], &[], SECOND / 2, now);
         assert_eq!(poll.deadline(), Some(now + SECOND / 2 * 19));
+        poll.forgive();
+        assert_eq!(poll.deadline(), Some(now + SECOND));
     }
 
     #[test]

@@ -67,8 +67,8 @@ pub(crate) enum Purpose {
     Sync(Sender<u64>, Instant),
     /// Git has let go of its lock; the changes it made come before the mark.
     Unlock,
-    /// To see whether the system reports anything at all.
-    Probe,
+    /// To see whether the system reports anything at all; how many more may follow if it is late.
+    Probe(u8),
 }
 
 /// Where a watch stands.
@@ -290,7 +290,11 @@ impl EventProcessor {
             .map_or_else(Vec::new, |c| c.take_late(now));
         for purpose in late {
             match purpose {
-                Purpose::Probe => self.poll_everything(PollReason::NoEvents, now),
+                // We may have been stopped, or starved, meanwhile.
+                Purpose::Probe(more @ 1..) => {
+                    self.send_mark(Purpose::Probe(more - 1), Some(Instant::now() + PROBE_TIME));
+                }
+                Purpose::Probe(0) => self.poll_everything(PollReason::NoEvents, now),
                 // The events before the mark are late as well; waiting on helps nobody.
                 Purpose::Unlock => self.mark_is_back(Purpose::Unlock),
                 Purpose::Sync(..) => {}
@@ -401,7 +405,7 @@ impl EventProcessor {
     fn mark_is_back(&mut self, purpose: Purpose) {
         let now = Instant::now();
         match purpose {
-            Purpose::Probe => {}
+            Purpose::Probe(_) => {}
             Purpose::Unlock => {
                 if !self.is_git_at_work() {
                     self.poll_all(now);
@@ -466,12 +470,13 @@ impl EventProcessor {
         let polled = self.poll.all();
         if !polled.is_empty() {
             self.poll_dirs(&polled, now);
+            self.poll.forgive();
         }
     }
 
     pub(crate) fn start_probe(&mut self, now: Instant) {
         if self.options.backend == Backend::Auto {
-            self.send_mark(Purpose::Probe, Some(now + PROBE_TIME));
+            self.send_mark(Purpose::Probe(1), Some(now + PROBE_TIME));
         }
     }
 

@@ -50,6 +50,12 @@ impl EventProcessor {
         let found = stat(&self.shared.root).ok();
         let found = found.filter(|stat| stat.file_type() == FileType::Dir);
         self.identity = found.map(|stat| (stat.dev, stat.ino));
+        if let Some(cookies) = &self.cookies
+            && self.options.backend != Backend::Poll
+        {
+            // Before anything else, lest the limit is reached when it is their turn.
+            self.source.watch_in_every_shard(cookies.dir());
+        }
         self.watch_surroundings();
         // Watched first, read after.
         self.load_rules();

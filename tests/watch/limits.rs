@@ -55,6 +55,13 @@ fn too_few_watches_are_said_with_the_setting_and_the_rest_is_polled() {
     assert_eq!(status.state, WatchState::Degraded);
     assert_eq!(status.watched_dirs + status.polled_dirs, 201);
     assert!((20..=50).contains(&status.watched_dirs), "{status:?}");
+    // Marks still go through the system, and what it watches it goes on watching.
+    watch.sync(PATIENCE).unwrap();
+    let now = watch.status();
+    assert_eq!(
+        (now.state, now.watched_dirs, now.polled_dirs),
+        (status.state, status.watched_dirs, status.polled_dirs)
+    );
     let warnings = watch.take_warnings();
     let limit = warnings
         .iter()
