@@ -102,7 +102,7 @@ impl From<SessionError> for Failure {
         match error {
             SessionError::UnknownTask(error) => error.into(),
             SessionError::Watch { ref source, .. } => {
-                let advice = source.advice().to_owned();
+                let advice = source.advice();
                 Self::environment(&error, Some(advice))
             }
             other => Self::environment(&other, None),

@@ -158,7 +158,7 @@ fn ignored_by(at: &RelPath, reason: &IgnoreReason) -> String {
 fn explain(session: &Session, path: &RelPath) -> Result<watchrun::watch::Explanation, Failure> {
     let manager = WatchManager::new();
     let failed = |error: watchrun::watch::WatchError| {
-        let advice = error.advice().to_owned();
+        let advice = error.advice();
         Failure::environment(&error, Some(advice))
     };
     let handle = manager

@@ -71,7 +71,7 @@ pub(crate) fn stats(common: &Common, facts: &Facts) -> Result<Exit, Failure> {
     let manager = WatchManager::new();
     let handle = manager
         .create_watch(session.root().as_path(), session.watch_options())
-        .map_err(|error| Failure::environment(&error, Some(error.advice().to_owned())))?;
+        .map_err(|error| Failure::environment(&error, Some(error.advice())))?;
     let report = serde_json::to_value(manager.report()).map_err(io::Error::from)?;
     handle.close();
     let mut out = io::stdout();

@@ -174,7 +174,10 @@ impl Session {
             debounce_max: Some(options.debounce_max),
         };
         if let Err(error) = live.handle.update(update) {
-            tell(RunEvent::Warning(broken(error.to_string(), error.advice())));
+            tell(RunEvent::Warning(broken(
+                error.to_string(),
+                &error.advice(),
+            )));
         }
         live.forget();
         driver.replan(Arc::clone(&self.plan), &self.selection);

@@ -26,8 +26,10 @@ impl Diff {
         task: &Task,
         listing: &Listing,
         depth: Depth,
+        is_rule_file: &dyn Fn(&[u8]) -> bool,
     ) {
         tree.set_stat(id, &listing.stat);
+        let mut dirs = Vec::new();
         let mut old = tree.children(id).to_vec().into_iter().peekable();
         let mut gone = Vec::new();
         for entry in &listing.entries {
@@ -74,9 +76,8 @@ impl Diff {
                         self.note(path.clone(), before, Some(stat));
                     }
                     let replaced = before.is_some_and(|before| before.ino != ino);
-                    if is_new || replaced || depth == Depth::Deep {
-                        self.dirs.push((RelDir::from(path), standing));
-                    }
+                    let is_due = is_new || replaced || depth == Depth::Deep;
+                    dirs.push((is_due, RelDir::from(path), standing));
                 }
             }
         }
@@ -84,6 +85,17 @@ impl Diff {
         for known in gone {
             self.remove(tree, known);
         }
+        self.plan(dirs, is_rule_file);
+    }
+
+    /// Notes which of the directories found are to be read. Where the rules differ, all of them:
+    /// what is below is to be judged anew.
+    fn plan(&mut self, found: Vec<(bool, RelDir, Standing)>, is_rule_file: &dyn Fn(&[u8]) -> bool) {
+        let differs = |observed: &Observed| is_rule_file(observed.path.file_name());
+        let new_rules = self.observed.iter().any(differs);
+        let due = found.into_iter().filter(|(due, ..)| *due || new_rules);
+        self.dirs
+            .extend(due.map(|(_, dir, standing)| (dir, standing)));
     }
 
     fn remove(&mut self, tree: &mut Tree, id: NodeId) {

@@ -9,7 +9,7 @@ use crate::change::FileType;
 use crate::disk::FileStat;
 use crate::path::{RelDir, RelPath};
 use crate::watch::ignored::IgnoreReason;
-use crate::watch::processor::Processor;
+use crate::watch::processor::EventProcessor;
 use crate::watch::tree::NodeId;
 use crate::watch::walk::{EntryKind, Walker, absolute, open_absolute, stat};
 
@@ -74,7 +74,7 @@ impl AuditReport {
     }
 }
 
-impl Processor {
+impl EventProcessor {
     pub(crate) fn explain(&self, path: &Path) -> Explanation {
         let path = self.shared.root.join(path);
         let on_disk = stat(&path).ok().map(|stat| stat.file_type());

@@ -12,7 +12,7 @@ use crate::disk::FileStat;
 use crate::files::FileList;
 use crate::path::RelPath;
 use crate::pattern::{Pattern, PatternSet};
-use crate::watch::error::{ProcessingError, Warning, WatchError};
+use crate::watch::error::{ErrorClass, ProcessingError, WatchError};
 use crate::watch::explain::{AuditReport, Explanation};
 use crate::watch::handler::{Filter, HandlerId, HandlerResult};
 use crate::watch::manager::{Core, Registry};
@@ -20,6 +20,7 @@ use crate::watch::options::WatchUpdate;
 use crate::watch::processor::{Command, Shared, WatchState};
 use crate::watch::queue::QueueStats;
 use crate::watch::subscriber::Subscriber;
+use crate::watch::warning::Warning;
 
 /// How a watch is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -133,13 +134,14 @@ impl WatchHandle {
     /// # Errors
     /// [`ProcessingError::SyncTimedOut`], or [`ProcessingError::Closed`].
     pub fn sync(&self, timeout: Duration) -> Result<(), WatchError> {
-        let timed_out = ProcessingError::SyncTimedOut { waited: timeout };
-        let id = self.ask_within(timeout, Command::Sync)?;
-        if self.subscriber.wait_handled(id, timeout) {
-            Ok(())
-        } else {
-            Err(timed_out.into())
+        let in_time = |id| self.subscriber.wait_handled(id, timeout).then_some(());
+        let done = self
+            .ask_within(timeout, Command::Sync)
+            .and_then(|id| in_time(id).ok_or(ProcessingError::SyncTimedOut { waited: timeout }));
+        if let Err(ProcessingError::SyncTimedOut { .. }) = done {
+            self.shared().metrics.count_error(ErrorClass::Transient);
         }
+        Ok(done?)
     }
 
     /// Holds change sets back until [`WatchHandle::resume`]; they are merged, not dropped.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::change::{Change, ChangeKind, ChangeSet};
 use crate::pattern::{PatternIndex, PatternSet};
-use crate::watch::error::Warning;
+use crate::watch::warning::Warning;
 
 /// What a handler returns: an error is counted and told as a [`Warning`], the others go on.
 pub type HandlerResult = Result<(), Box<dyn Error + Send + Sync>>;
@@ -78,13 +78,13 @@ impl Kinds {
 }
 
 /// A handler of change sets.
-pub(crate) type OnChanges = Box<dyn FnMut(&Arc<ChangeSet>) -> HandlerResult + Send>;
+pub type OnChanges = Box<dyn FnMut(&Arc<ChangeSet>) -> HandlerResult + Send>;
 /// A handler of warnings.
-pub(crate) type OnWarning = Box<dyn FnMut(&Warning) -> HandlerResult + Send>;
+pub type OnWarning = Box<dyn FnMut(&Warning) -> HandlerResult + Send>;
 
 /// The handlers of one watch. Handlers may be added and taken off at any time, also by handlers.
 #[derive(Default)]
-pub(crate) struct HandlerRegistry {
+pub struct HandlerRegistry {
     // Guards the lists. Held to change or copy them, never while a handler runs.
     state: Mutex<State>,
 }
@@ -113,7 +113,8 @@ impl fmt::Debug for HandlerRegistry {
 }
 
 impl HandlerRegistry {
-    pub(crate) fn add(&self, filter: Filter, call: OnChanges) -> HandlerId {
+    /// Adds a handler for the changes that `filter` holds.
+    pub fn add(&self, filter: Filter, call: OnChanges) -> HandlerId {
         let mut state = self.lock();
         state.next += 1;
         let id = HandlerId(state.next);
@@ -130,7 +131,8 @@ impl HandlerRegistry {
         id
     }
 
-    pub(crate) fn add_warning(&self, call: OnWarning) -> HandlerId {
+    /// Adds a handler for warnings.
+    pub fn add_warning(&self, call: OnWarning) -> HandlerId {
         let mut state = self.lock();
         state.next += 1;
         let id = HandlerId(state.next);
@@ -140,7 +142,8 @@ impl HandlerRegistry {
         id
     }
 
-    pub(crate) fn remove(&self, id: HandlerId) -> bool {
+    /// Takes a handler off; `false` if it was not there. It may still be running.
+    pub fn remove(&self, id: HandlerId) -> bool {
         let mut state = self.lock();
         let before = state.handlers.len() + state.warning_handlers.len();
         state.handlers.retain(|handler| handler.id != id);
@@ -150,8 +153,8 @@ impl HandlerRegistry {
     }
 
     /// Calls every handler whose filter holds some change with what it holds; returns what the
-    /// failed ones said.
-    pub(crate) fn dispatch(&self, set: &Arc<ChangeSet>) -> Vec<String> {
+    /// failed ones said. On the calling thread; one dispatch at a time.
+    pub fn dispatch(&self, set: &Arc<ChangeSet>) -> Vec<String> {
         let (handlers, index) = self.snapshot();
         let mut wanted: Vec<Vec<usize>> = vec![Vec::new(); handlers.len()];
         for (at, change) in set.changes.iter().enumerate() {
@@ -182,7 +185,7 @@ impl HandlerRegistry {
     }
 
     /// Calls every handler of warnings; returns what the failed ones said.
-    pub(crate) fn dispatch_warning(&self, warning: &Warning) -> Vec<String> {
+    pub fn dispatch_warning(&self, warning: &Warning) -> Vec<String> {
         let handlers = self.lock().warning_handlers.clone();
         let call = |(_, handler): &(HandlerId, Arc<Mutex<OnWarning>>)| {
             let mut call = handler.lock().unwrap_or_else(PoisonError::into_inner);

@@ -33,16 +33,20 @@ pub enum IgnoreReason {
 /// Which rule files a directory holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "a set of four")]
-pub(crate) struct RuleFiles {
-    pub(crate) watchrunignore: bool,
-    pub(crate) ignore: bool,
-    pub(crate) gitignore: bool,
-    pub(crate) dot_git: bool,
+pub struct RuleFiles {
+    /// `.watchrunignore`.
+    pub watchrunignore: bool,
+    /// `.ignore`.
+    pub ignore: bool,
+    /// `.gitignore`.
+    pub gitignore: bool,
+    /// `.git`, a directory or a file: a repository or work tree starts here.
+    pub dot_git: bool,
 }
 
 impl RuleFiles {
     /// Notes `name` if it is a rule file's; returns whether it is.
-    pub(crate) fn note(&mut self, name: &[u8]) -> bool {
+    pub fn note(&mut self, name: &[u8]) -> bool {
         let flag = match name {
             b".watchrunignore" => &mut self.watchrunignore,
             b".ignore" => &mut self.ignore,
@@ -54,7 +58,9 @@ impl RuleFiles {
         true
     }
 
-    fn of(dir: &Path) -> Self {
+    /// Those that lie in `dir` now. Looks at the disk.
+    #[must_use]
+    pub fn of(dir: &Path) -> Self {
         let has = |name: &str| fs::symlink_metadata(dir.join(name)).is_ok();
         Self {
             watchrunignore: has(".watchrunignore"),
@@ -71,7 +77,7 @@ impl RuleFiles {
 
 /// The rules in force inside one directory. Cheap to clone; shared by directories that add none.
 #[derive(Clone, Debug)]
-pub(crate) struct Rules(Arc<Level>);
+pub struct Rules(Arc<Level>);
 
 #[derive(Debug)]
 struct Level {
@@ -85,8 +91,24 @@ struct Level {
 }
 
 /// The rules of a tree.
+///
+/// Rules are entered directory by directory, from the root down, as a walk comes by:
+///
+/// ```
+/// # use std::path::Path;
+/// use watchrun::watch::{Ignored, RuleFiles};
+///
+/// let temp = tempfile::tempdir()?;
+/// let root = temp.path();
+/// std::fs::write(root.join(".gitignore"), "*.o\n")?;
+/// let ignored = Ignored::load(root, true, &[], None);
+/// let rules = ignored.enter(ignored.outer(), root, RuleFiles::of(root));
+/// assert!(ignored.is_ignored(&rules, &root.join("a.o"), b"a.o", false));
+/// assert!(!ignored.is_ignored(&rules, &root.join("a.c"), b"a.c", false));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
-pub(crate) struct Ignored {
+pub struct Ignored {
     git: bool,
     names: Vec<Vec<u8>>,
     global: Option<Gitignore>,
@@ -101,7 +123,7 @@ pub(crate) struct Ignored {
 impl Ignored {
     /// Loads what applies to `root` from outside of it: rule files of the directories above, up to
     /// the repository it lies in, and the global excludes.
-    pub(crate) fn load(root: &Path, git: bool, names: &[String], global: Option<&Path>) -> Self {
+    pub fn load(root: &Path, git: bool, names: &[String], global: Option<&Path>) -> Self {
         let top = root.ancestors().find(|dir| dir.join(".git").exists());
         let mut above: Vec<PathBuf> = match top {
             Some(top) => root
@@ -136,22 +158,22 @@ impl Ignored {
     }
 
     /// The rules that hold for the root itself, before its own files are read.
-    pub(crate) fn outer(&self) -> &Rules {
+    pub fn outer(&self) -> &Rules {
         &self.outer
     }
 
     /// Directories outside the root that hold rule files which count.
-    pub(crate) fn above(&self) -> &[PathBuf] {
+    pub fn above(&self) -> &[PathBuf] {
         &self.above
     }
 
     /// The global excludes file, if one was given.
-    pub(crate) fn global_path(&self) -> Option<&Path> {
+    pub fn global_path(&self) -> Option<&Path> {
         self.global_path.as_deref()
     }
 
     /// The rules inside `dir`, which lies in a directory with the rules `parent` and holds `files`.
-    pub(crate) fn enter(&self, parent: &Rules, dir: &Path, files: RuleFiles) -> Rules {
+    pub fn enter(&self, parent: &Rules, dir: &Path, files: RuleFiles) -> Rules {
         if files.is_empty() {
             return parent.clone();
         }
@@ -180,7 +202,7 @@ impl Ignored {
 
     /// Whether `path` (absolute), with the last component `name`, is ignored in a directory with
     /// these rules. Says nothing of the directories above it.
-    pub(crate) fn is_ignored(&self, rules: &Rules, path: &Path, name: &[u8], is_dir: bool) -> bool {
+    pub fn is_ignored(&self, rules: &Rules, path: &Path, name: &[u8], is_dir: bool) -> bool {
         self.is_excluded_name(name)
             || self
                 .deciding(rules, path, is_dir)
@@ -188,7 +210,7 @@ impl Ignored {
     }
 
     /// As [`Ignored::is_ignored`], with the reason.
-    pub(crate) fn reason(
+    pub fn reason(
         &self,
         rules: &Rules,
         path: &Path,
@@ -213,17 +235,18 @@ impl Ignored {
     }
 
     /// Whether `name` is that of a file whose content is rules.
-    pub(crate) fn is_rule_file(&self, name: &[u8]) -> bool {
+    pub fn is_rule_file(&self, name: &[u8]) -> bool {
         let mut files = RuleFiles::default();
         files.note(name) && (self.git || !(files.gitignore || files.dot_git))
     }
 
     /// Takes what was wrong with rule files since the last time: file and problem.
-    pub(crate) fn take_problems(&self) -> Vec<(PathBuf, String)> {
+    pub fn take_problems(&self) -> Vec<(PathBuf, String)> {
         std::mem::take(&mut *self.problems.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn is_excluded_name(&self, name: &[u8]) -> bool {
+    /// Whether `name` is ignored wherever it stands.
+    pub fn is_excluded_name(&self, name: &[u8]) -> bool {
         self.names.iter().any(|excluded| excluded == name)
     }
 
@@ -273,7 +296,7 @@ impl Rules {
     }
 
     /// Whether these rules were loaded by entering a directory from one with the rules `parent`.
-    pub(crate) fn adds_to(&self, parent: &Self) -> bool {
+    pub fn adds_to(&self, parent: &Self) -> bool {
         !Arc::ptr_eq(&self.0, &parent.0)
     }
 

@@ -1,31 +1,21 @@
 //! Makes and shares watches: [`WatchManager`].
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
 
-use crate::watch::cookies::Cookies;
-use crate::watch::debounce::Debouncer;
-use crate::watch::error::{CreationError, ProcessingError, SystemError, Warning, WatchError};
+use crate::watch::error::{CreationError, ProcessingError, WatchError};
 use crate::watch::handle::WatchHandle;
-use crate::watch::ignored::Ignored;
-use crate::watch::metrics::{MetricsReport, WatchMetrics};
-use crate::watch::mounts::{MountWatcher, mounts_around};
+use crate::watch::metrics::MetricsReport;
 use crate::watch::options::WatchOptions;
 use crate::watch::os::OsWatcher;
-use crate::watch::poll::PollWatcher;
-use crate::watch::processor::{Command, Processor, Shared, WatchState};
-use crate::watch::queue::EventQueue;
-use crate::watch::record::Recorder;
-use crate::watch::select::Select;
+use crate::watch::processor::{Command, EventProcessor, Shared, WatchState};
+use crate::watch::setup::check_path;
 use crate::watch::source::{HintSink, RawSource};
 use crate::watch::subscriber::Subscriber;
-use crate::watch::tree::Tree;
+use crate::watch::warning::Warning;
 
 /// Makes watches, shares them between users, and reports on them.
 ///
@@ -69,7 +59,8 @@ impl WatchManager {
     ///
     /// # Errors
     /// [`CreationError`]: the path is not there, not a directory or not readable; options that
-    /// cannot work; no thread. [`SystemError::Memory`]: the tree is larger than allowed.
+    /// cannot work; no thread. [`SystemError::Resource`](crate::watch::SystemError::Resource): the
+    /// tree is larger than allowed.
     pub fn create_watch(
         &self,
         path: &Path,
@@ -160,21 +151,25 @@ impl Registry {
         }
         cores.retain(|other| !Arc::ptr_eq(other, core));
         drop(cores);
-        // Closed already: it ended by itself.
-        drop(core.shared.queue.send(Command::Close));
-        let thread = core
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(thread) = thread {
-            // A panic in it has been seen as `Stopped`.
-            drop(thread.join());
-        }
+        core.end();
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Core>>> {
         self.cores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    /// Ends the thread and waits for it.
+    fn end(&self) {
+        // Closed already: it ended by itself.
+        drop(self.shared.queue.send(Command::Close));
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let thread = thread.take();
+        if let Some(thread) = thread {
+            // A panic in it has been seen as `Stopped`.
+            drop(thread.join());
+        }
     }
 }
 
@@ -199,50 +194,14 @@ impl Shared {
     }
 }
 
-fn check_path(path: &Path) -> Result<PathBuf, CreationError> {
-    let at = |source: io::Error| CreationError::Path {
-        path: path.to_path_buf(),
-        source,
-    };
-    let root = path.canonicalize().map_err(at)?;
-    if !root.is_dir() {
-        return Err(CreationError::NotADirectory {
-            path: path.to_path_buf(),
-        });
-    }
-    std::fs::read_dir(&root).map_err(at)?;
-    Ok(root)
-}
-
 /// Starts the thread of a watch and waits until its model is complete.
 fn start(
     root: PathBuf,
     options: WatchOptions,
     source: &SourceFactory,
 ) -> Result<Arc<Core>, WatchError> {
-    let started = Instant::now();
-    let queue = EventQueue::new(&root, options.queue_capacity, options.overflow);
-    let shared = Arc::new(Shared {
-        root,
-        tree: RwLock::new(Tree::new()),
-        queue: Arc::new(queue),
-        metrics: Arc::new(WatchMetrics::new()),
-        subscribers: Mutex::default(),
-        early: Mutex::default(),
-        state: Mutex::new(WatchState::Ready),
-        started,
-    });
-    let resource = |what| move |source| CreationError::Resource { what, source };
-    let recorder = options
-        .record
-        .as_ref()
-        .map(|path| Recorder::create(path, started))
-        .transpose()
-        .map_err(resource("the recording"))?;
-    let cookies =
-        Cookies::new(options.cookie_dir.as_deref()).map_err(resource("the directory for marks"))?;
-    let sink: Arc<dyn HintSink> = Arc::<EventQueue<Command>>::clone(&shared.queue);
-    let processor = processor(&shared, &options, source(sink), cookies, recorder);
+    let processor = EventProcessor::assemble(root, &options, source)?;
+    let shared = Arc::clone(&processor.shared);
     let (ready_tx, ready_rx) = mpsc::channel();
     let guard = StopGuard(Arc::clone(&shared));
     let thread = thread::Builder::new()
@@ -251,7 +210,10 @@ fn start(
             let _guard = guard;
             processor.run(&ready_tx);
         })
-        .map_err(resource("the thread of the watch"))?;
+        .map_err(|source| CreationError::Resource {
+            what: "the thread of the watch",
+            source,
+        })?;
     let is_ready = ready_rx.recv().is_ok();
     let core = Arc::new(Core {
         shared: Arc::clone(&shared),
@@ -265,73 +227,11 @@ fn start(
         }
         .into());
     }
-    check_memory(&core)?;
+    if let Err(error) = shared.check_memory(core.options.memory_bytes_max) {
+        core.end();
+        return Err(error.into());
+    }
     Ok(core)
-}
-
-/// Refuses a tree that is over the limit from the start.
-fn check_memory(core: &Core) -> Result<(), SystemError> {
-    let (needed_bytes, files) = {
-        let tree = core
-            .shared
-            .tree
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        (tree.memory_bytes(), tree.n_files())
-    };
-    let limit_bytes = core.options.memory_bytes_max;
-    if needed_bytes <= limit_bytes {
-        return Ok(());
-    }
-    drop(core.shared.queue.send(Command::Close));
-    Err(SystemError::Memory {
-        files,
-        needed_bytes,
-        limit_bytes,
-    })
-}
-
-fn processor(
-    shared: &Arc<Shared>,
-    options: &WatchOptions,
-    source: Box<dyn RawSource>,
-    cookies: Cookies<crate::watch::processor::Purpose>,
-    recorder: Option<Recorder>,
-) -> Processor {
-    Processor {
-        shared: Arc::clone(shared),
-        source,
-        ignored: Ignored::load(
-            &shared.root,
-            options.gitignore,
-            &options.excluded_names,
-            options.global_excludes.as_deref(),
-        ),
-        select: Select::new(options.select.as_ref()),
-        levels: HashMap::new(),
-        spared: HashSet::new(),
-        unreadable: BTreeMap::new(),
-        poll: PollWatcher::new(options.poll_interval),
-        poll_reason: None,
-        debouncer: Debouncer::new(options.debounce, options.debounce_max),
-        cookies: Some(cookies),
-        stranded: Vec::new(),
-        repos: Vec::new(),
-        repos_changed: false,
-        identity: None,
-        // Without it, a mount over a directory is seen with the next set or `sync`.
-        mount_watcher: MountWatcher::start(Arc::<EventQueue<Command>>::clone(&shared.queue)).ok(),
-        mounts: mounts_around(&shared.root),
-        networks: HashMap::new(),
-        last_id: 0,
-        restarts: Vec::new(),
-        warned_limit: 0,
-        warned_lock: false,
-        warned_memory: false,
-        recorder,
-        first_pending: None,
-        options: options.clone(),
-    }
 }
 
 /// Ends the consumers' waiting when the thread of a watch ends, by a panic as well.

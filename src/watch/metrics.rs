@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::watch::error::ErrorClass;
 use crate::watch::queue::QueueStats;
 
 /// Counters of one watch. Every method may be called from any thread at any time.
 #[derive(Debug)]
-pub(crate) struct WatchMetrics {
+pub struct WatchMetrics {
     pub(crate) watched_dirs: AtomicUsize,
     pub(crate) polled_dirs: AtomicUsize,
     pub(crate) unreadable_dirs: AtomicUsize,
@@ -27,6 +28,7 @@ pub(crate) struct WatchMetrics {
     pub(crate) vanished: AtomicU64,
     pub(crate) source_errors: AtomicU64,
     pub(crate) handler_errors: AtomicU64,
+    errors_by_class: [AtomicU64; 3],
     pub(crate) syncs: AtomicU64,
     pub(crate) batch_paths: Histogram,
     pub(crate) batch_us: Histogram,
@@ -35,7 +37,10 @@ pub(crate) struct WatchMetrics {
 }
 
 impl WatchMetrics {
-    pub(crate) fn new() -> Self {
+    /// All at zero.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "counters begin with a watch")]
+    pub fn new() -> Self {
         Self {
             watched_dirs: AtomicUsize::new(0),
             polled_dirs: AtomicUsize::new(0),
@@ -53,6 +58,7 @@ impl WatchMetrics {
             vanished: AtomicU64::new(0),
             source_errors: AtomicU64::new(0),
             handler_errors: AtomicU64::new(0),
+            errors_by_class: array::from_fn(|_| AtomicU64::new(0)),
             syncs: AtomicU64::new(0),
             batch_paths: Histogram::new(),
             batch_us: Histogram::new(),
@@ -61,7 +67,18 @@ impl WatchMetrics {
         }
     }
 
-    pub(crate) fn report(&self, path: String, age: Duration, queue: QueueStats) -> WatchReport {
+    /// Counts an error by its class.
+    pub fn count_error(&self, class: ErrorClass) {
+        self.errors_by_class[class as usize].fetch_add(1, Relaxed);
+    }
+
+    fn n_errors(&self, class: ErrorClass) -> u64 {
+        self.errors_by_class[class as usize].load(Relaxed)
+    }
+
+    /// A picture of the counters, for a watch of `path` that is `age` old.
+    #[must_use]
+    pub fn report(&self, path: String, age: Duration, queue: QueueStats) -> WatchReport {
         let seconds = age.as_secs().max(1);
         WatchReport {
             path,
@@ -85,6 +102,9 @@ impl WatchMetrics {
                 source: self.source_errors.load(Relaxed),
                 handler: self.handler_errors.load(Relaxed),
                 unreadable: self.unreadable_dirs.load(Relaxed) as u64,
+                transient: self.n_errors(ErrorClass::Transient),
+                degraded: self.n_errors(ErrorClass::Degraded),
+                fatal: self.n_errors(ErrorClass::Fatal),
             },
             syncs: self.syncs.load(Relaxed),
             batch_paths: self.batch_paths.summary(),
@@ -156,7 +176,7 @@ pub struct WatchReport {
     pub queue: QueueStats,
 }
 
-/// Errors by where they came from.
+/// Errors by where they came from, and by their class.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ErrorCounts {
     /// The system's watcher.
@@ -165,6 +185,12 @@ pub struct ErrorCounts {
     pub handler: u64,
     /// Directories that cannot be read now.
     pub unreadable: u64,
+    /// Errors that were made up for: lost events, a `sync` that took too long.
+    pub transient: u64,
+    /// Errors after which the work goes on, slower or coarser.
+    pub degraded: u64,
+    /// Errors that need a change from outside.
+    pub fatal: u64,
 }
 
 /// A distribution in short. Percentiles are exact to a factor of two.

@@ -55,7 +55,8 @@ pub struct WatchOptions {
     pub overflow: OverflowPolicy,
     /// How many paths are looked at in one go. Not zero.
     pub batch_size: usize,
-    /// For how long at most, before commands are attended to.
+    /// For how long at most the paths of a burst gather before they are looked at. A burst is
+    /// eight of them at once: a single save does not wait, nor does `sync`.
     pub batch_time: Duration,
     /// What the model of the tree may hold, in bytes.
     pub memory_bytes_max: usize,

@@ -116,15 +116,16 @@ impl OsWatcher {
                 forward(&*sink, shard, event);
             }
         };
-        let watcher = RecommendedWatcher::new(handler, config).map_err(|e| problem(&e.kind))?;
+        let mut watcher = RecommendedWatcher::new(handler, config).map_err(|e| problem(&e.kind))?;
+        if let Some(marks) = &self.marks {
+            // Without them nobody could tell when the shard's events have all been taken in.
+            let added = watcher.update_paths(vec![watch_op(marks)]);
+            added.map_err(|error| problem(&error.source.kind))?;
+        }
         self.shards.push(Shard {
             watcher,
             n_added: 0,
         });
-        if let Some(marks) = self.marks.clone() {
-            let shard = self.shards.last_mut().expect("pushed above");
-            drop(shard.watcher.update_paths(vec![watch_op(&marks)]));
-        }
         Ok(())
     }
 
@@ -169,7 +170,10 @@ impl RawSource for OsWatcher {
         }
         for (dir, _) in &refused {
             let key = self.hash(dir);
-            self.homes.remove(&key);
+            if let Some(shard) = self.homes.remove(&key) {
+                let shard = &mut self.shards[usize::from(shard)];
+                shard.n_added = shard.n_added.saturating_sub(1);
+            }
         }
         refused
     }
@@ -193,8 +197,9 @@ impl RawSource for OsWatcher {
                 drop(shard.watcher.update_paths(vec![watch_op(dir)]));
             }
         }
+        self.full = None;
         if self.shards.is_empty() {
-            drop(self.open_shard());
+            self.full = self.open_shard().err();
         }
         self.shards.len()
     }

@@ -17,8 +17,20 @@ const HOT: u32 = 8;
 const HOT_INTERVALS: u32 = 30;
 
 /// The polled directories and when each is due.
-#[derive(Debug)]
-pub(crate) struct PollWatcher {
+///
+/// ```
+/// # use std::time::{Duration, Instant};
+/// use watchrun::{path::RelDir, watch::PollWatcher};
+///
+/// let (start, interval) = (Instant::now(), Duration::from_secs(1));
+/// let mut poll = PollWatcher::new(interval);
+/// poll.add(&RelDir::ROOT, start);
+/// let due = poll.due(start + interval, 256);
+/// assert_eq!(due, [RelDir::ROOT]);
+/// // Look at them, then say what that took and where something had changed:
+/// poll.looked(&due, &[], Duration::from_millis(2), start + interval);
+/// ```
+pub struct PollWatcher {
     interval: Duration,
     dirs: HashMap<RelDir, Polled>,
     due: BTreeSet<(Instant, RelDir)>,
@@ -33,7 +45,8 @@ struct Polled {
 }
 
 impl PollWatcher {
-    pub(crate) fn new(interval: Duration) -> Self {
+    /// Polls nothing yet; each directory once an `interval`, which is not zero.
+    pub fn new(interval: Duration) -> Self {
         Self {
             interval,
             dirs: HashMap::new(),
@@ -43,51 +56,53 @@ impl PollWatcher {
     }
 
     /// How many directories are polled.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.dirs.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether nothing is polled.
+    pub fn is_empty(&self) -> bool {
         self.dirs.is_empty()
     }
 
-    pub(crate) fn contains(&self, dir: &RelDir) -> bool {
+    /// Whether `dir` is polled.
+    pub fn contains(&self, dir: &RelDir) -> bool {
         self.dirs.contains_key(dir)
     }
 
     /// The first of them, if there is one.
-    pub(crate) fn first(&self) -> Option<&RelDir> {
+    pub fn first(&self) -> Option<&RelDir> {
         self.dirs.keys().min()
     }
 
     /// Polls `dir` from now on.
-    pub(crate) fn add(&mut self, dir: &RelDir, now: Instant) {
+    pub fn add(&mut self, dir: &RelDir, now: Instant) {
         if !self.dirs.contains_key(dir) {
             self.schedule(dir, now + self.interval, None);
         }
     }
 
     /// Polls it no more.
-    pub(crate) fn remove(&mut self, dir: &RelDir) {
+    pub fn remove(&mut self, dir: &RelDir) {
         if let Some(polled) = self.dirs.remove(dir) {
             self.due.remove(&(polled.due, dir.clone()));
         }
     }
 
     /// Polls nothing any more.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.dirs.clear();
         self.due.clear();
     }
 
     /// When the next look is due; `None` while nothing is polled.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         let (due, _) = self.due.first()?;
         Some(self.rest_until.map_or(*due, |rest| rest.max(*due)))
     }
 
     /// Up to `max` directories that are due, or nearly so; each must be told of by `looked`.
-    pub(crate) fn due(&self, now: Instant, max: usize) -> Vec<RelDir> {
+    pub fn due(&self, now: Instant, max: usize) -> Vec<RelDir> {
         if self.deadline().is_none_or(|deadline| deadline > now) {
             return Vec::new();
         }
@@ -98,20 +113,14 @@ impl PollWatcher {
     }
 
     /// Every polled directory, in order.
-    pub(crate) fn all(&self) -> Vec<RelDir> {
+    pub fn all(&self) -> Vec<RelDir> {
         let mut all: Vec<_> = self.dirs.keys().cloned().collect();
         all.sort_unstable();
         all
     }
 
     /// Notes that `dirs` were looked at, `changed` of them with changes, and that it took `spent`.
-    pub(crate) fn looked(
-        &mut self,
-        dirs: &[RelDir],
-        changed: &[RelDir],
-        spent: Duration,
-        now: Instant,
-    ) {
+    pub fn looked(&mut self, dirs: &[RelDir], changed: &[RelDir], spent: Duration, now: Instant) {
         for dir in dirs {
             let Some(polled) = self.dirs.get(dir).copied() else {
                 continue;
@@ -129,6 +138,11 @@ impl PollWatcher {
             self.schedule(dir, now + wait, hot_until);
         }
         self.rest_until = Some(now + spent * (SHARE - 1));
+    }
+
+    /// What was looked at last was asked for: it is not held against polling's share.
+    pub fn forgive(&mut self) {
+        self.rest_until = None;
     }
 
     fn schedule(&mut self, dir: &RelDir, due: Instant, hot_until: Option<Instant>) {
@@ -179,6 +193,8 @@ mod tests {
         let now = start + SECOND;
         poll.looked(&[dir("a")], &[], SECOND / 2, now);
         assert_eq!(poll.deadline(), Some(now + SECOND / 2 * 19));
+        poll.forgive();
+        assert_eq!(poll.deadline(), Some(now + SECOND));
     }
 
     #[test]

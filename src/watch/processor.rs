@@ -1,10 +1,11 @@
-//! The thread that keeps the model in step: [`Processor`], a loop over queue, timers, commands.
+//! The thread that keeps the model in step: [`EventProcessor`], a loop over queue, timers, commands.
 //!
 //! Owns the source, the rules and the debouncer; is the only one that changes the tree. How one
 //! hint or one directory is taken in is in `reconcile.rs`, what surrounds the tree (its root, git)
-//! in `surroundings.rs`.
+//! in `surroundings.rs`, what is done when events were lost or cannot be had in `recovery.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
@@ -15,20 +16,23 @@ use crate::change::ChangeSet;
 use crate::path::RelDir;
 use crate::watch::cookies::Cookies;
 use crate::watch::debounce::{Debouncer, Observed};
-use crate::watch::error::{PollReason, ProcessingError, Warning};
+use crate::watch::error::{ErrorClass, ProcessingError};
 use crate::watch::explain::{AuditReport, Explanation};
 use crate::watch::git::Repo;
 use crate::watch::ignored::{Ignored, Rules};
 use crate::watch::metrics::WatchMetrics;
 use crate::watch::mounts::MountWatcher;
 use crate::watch::options::{Backend, WatchOptions, WatchUpdate};
+use crate::watch::outside::Outside;
 use crate::watch::poll::PollWatcher;
 use crate::watch::queue::{Batch, EventQueue};
 use crate::watch::record::{Record, Recorder};
+use crate::watch::recovery::Recovery;
 use crate::watch::select::Select;
 use crate::watch::source::RawSource;
 use crate::watch::subscriber::Subscriber;
 use crate::watch::tree::Tree;
+use crate::watch::warning::{PollReason, Warning};
 
 /// How long the first mark may take before the system's watcher is taken to be deaf.
 const PROBE_TIME: Duration = Duration::from_secs(2);
@@ -38,10 +42,6 @@ const UNLOCK_TIME: Duration = Duration::from_millis(500);
 const POLL_BATCH: usize = 256;
 /// How many watches of directories long gone may pile up before all are made afresh.
 const STALE_WATCHES_MAX: usize = 16_384;
-/// So many restarts within [`RESTART_WINDOW`] mean that the system's watcher does not work.
-const RESTARTS_MAX: usize = 8;
-const RESTART_WINDOW: Duration = Duration::from_secs(10);
-
 /// In a burst, hints are left to gather for this long: they are fewer once coalesced, and nobody
 /// wakes us for each.
 const GATHER_TIME: Duration = Duration::from_millis(1);
@@ -67,8 +67,8 @@ pub(crate) enum Purpose {
     Sync(Sender<u64>, Instant),
     /// Git has let go of its lock; the changes it made come before the mark.
     Unlock,
-    /// To see whether the system reports anything at all.
-    Probe,
+    /// To see whether the system reports anything at all; how many more may follow if it is late.
+    Probe(u8),
 }
 
 /// Where a watch stands.
@@ -105,7 +105,13 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
 }
 
-pub(crate) struct Processor {
+/// Turns hints into exact changes: looks at each path, compares with its [`Tree`], and gathers what
+/// differs into change sets.
+///
+/// A [`WatchManager`](crate::watch::WatchManager) runs one on a thread of its own for each watch.
+/// A program with a loop of its own may run one itself, with [`EventProcessor::new`] and
+/// [`EventProcessor::turn`]. Dropping it ends its watches.
+pub struct EventProcessor {
     pub(crate) shared: Arc<Shared>,
     pub(crate) options: WatchOptions,
     pub(crate) source: Box<dyn RawSource>,
@@ -133,12 +139,17 @@ pub(crate) struct Processor {
     /// File systems by device: whether they are to be polled.
     pub(crate) networks: HashMap<u64, bool>,
     pub(crate) last_id: u64,
-    pub(crate) restarts: Vec<Instant>,
+    pub(crate) outside: Outside,
+    /// Paths of the surroundings that changed while nobody watched them.
+    pub(crate) missed: Vec<PathBuf>,
+    pub(crate) recovery: Recovery,
     pub(crate) warned_limit: usize,
     pub(crate) warned_lock: bool,
     pub(crate) warned_memory: bool,
     pub(crate) recorder: Option<Recorder>,
     pub(crate) first_pending: Option<Instant>,
+    /// Takes the sets for who runs the processor without a thread.
+    pub(crate) own: Option<Arc<Subscriber>>,
 }
 
 /// When to try an unreadable directory again; `None` when only a change of it can help.
@@ -148,13 +159,10 @@ pub(crate) struct Retry {
     pub(crate) wait: Duration,
 }
 
-impl Processor {
+impl EventProcessor {
     /// Runs until it is told to close. Tells `ready` once the model is complete.
     pub(crate) fn run(mut self, ready: &Sender<()>) {
-        let now = Instant::now();
-        let (quiet, longest) = (self.options.debounce, self.options.debounce_max);
-        self.record(&|| Record::Times(quiet, longest), now);
-        self.attach_first(now);
+        self.begin();
         // The creator may have given up.
         ready.send(()).unwrap_or_default();
         loop {
@@ -167,14 +175,39 @@ impl Processor {
                 break;
             }
             if n_paths >= BURST_PATHS && n_paths < self.options.batch_size {
-                std::thread::sleep(GATHER_TIME);
+                self.gather(Instant::now() + self.options.batch_time);
             }
         }
         self.stop();
     }
 
+    /// Takes in the whole tree for the first time.
+    pub(crate) fn begin(&mut self) {
+        let now = Instant::now();
+        let (quiet, longest) = (self.options.debounce, self.options.debounce_max);
+        self.record(&|| Record::Times(quiet, longest), now);
+        self.attach_first(now);
+    }
+
+    /// Lets the hints of a burst gather: until a batch is full, none comes for a moment, somebody
+    /// waits for an answer, or `until`.
+    fn gather(&self, until: Instant) {
+        let mut before = None;
+        loop {
+            let waiting = self.shared.queue.only_paths();
+            let full = waiting.is_none_or(|n| n >= self.options.batch_size);
+            let quiet = waiting == before;
+            let left = until.saturating_duration_since(Instant::now());
+            if full || quiet || left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(GATHER_TIME));
+            before = waiting;
+        }
+    }
+
     /// Takes in one batch and does what is due. `false` ends the loop.
-    fn step(&mut self, batch: Batch<Command>) -> bool {
+    pub(crate) fn step(&mut self, batch: Batch<Command>) -> bool {
         let started = Instant::now();
         let Batch {
             mut paths,
@@ -194,8 +227,10 @@ impl Processor {
             self.record(&|| Record::Gap, started);
             self.debouncer.mark_gap();
         }
-        if lost || everything || !failures.is_empty() {
+        if lost || !failures.is_empty() {
             self.repair(lost, started);
+        } else if everything {
+            self.compare_everything(started);
         } else {
             // Directories before what is in them: one that is gone takes its content along.
             paths.sort_unstable_by(|(a, _), (b, _)| a.as_os_str().cmp(b.as_os_str()));
@@ -219,26 +254,29 @@ impl Processor {
         for command in commands {
             open &= self.obey(command);
         }
-        self.resend_marks();
+        self.resend_marks(Instant::now());
         let now = Instant::now();
         if !paths.is_empty() {
             self.shared.metrics.batch_us.record_us(now - started);
         }
         self.do_what_is_due(now);
-        self.resend_marks();
+        self.resend_marks(Instant::now());
         self.refresh_figures();
         open
     }
 
     /// The next moment at which something must be done without being asked.
-    fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let retry = self.unreadable.values().filter_map(|retry| retry.at).min();
         let marks = self.cookies.as_ref().and_then(Cookies::deadline);
         [
             self.debouncer.deadline(),
             self.poll.deadline(),
+            self.outside.deadline(),
+            self.recovery.deadline(),
             retry,
             marks,
+            self.missed.first().map(|_| Instant::now()),
         ]
         .into_iter()
         .flatten()
@@ -252,19 +290,26 @@ impl Processor {
             .map_or_else(Vec::new, |c| c.take_late(now));
         for purpose in late {
             match purpose {
-                Purpose::Probe => self.poll_everything(PollReason::NoEvents, now),
+                // We may have been stopped, or starved, meanwhile.
+                Purpose::Probe(more @ 1..) => {
+                    self.send_mark(Purpose::Probe(more - 1), Some(Instant::now() + PROBE_TIME));
+                }
+                Purpose::Probe(0) => self.poll_everything(PollReason::NoEvents, now),
                 // The events before the mark are late as well; waiting on helps nobody.
                 Purpose::Unlock => self.mark_is_back(Purpose::Unlock),
                 Purpose::Sync(..) => {}
             }
         }
+        self.take_missed();
         self.retry_unreadable(now);
+        self.retry_native(now);
+        self.poll_outside(now);
         let due = self.poll.due(now, POLL_BATCH);
         if !due.is_empty() {
             self.poll_dirs(&due, now);
         }
         if self.source.n_watches() > self.shared_tree_dirs() + STALE_WATCHES_MAX {
-            self.repair(false, now);
+            self.compare_everything(now);
         }
         self.deliver_ready(Instant::now());
     }
@@ -277,8 +322,7 @@ impl Processor {
         {
             return;
         }
-        let locked = self.repos.iter().any(|repo| repo.index_lock().exists());
-        if locked && !self.debouncer.is_locked() {
+        if self.is_git_at_work() && !self.debouncer.is_locked() {
             self.set_locked(true, now);
             return;
         }
@@ -336,6 +380,7 @@ impl Processor {
     pub(crate) fn set_locked(&mut self, locked: bool, now: Instant) {
         self.record(&|| Record::Locked(locked), now);
         self.debouncer.set_locked(locked, now);
+        self.outside.hurry(locked, now);
         self.warned_lock &= locked;
     }
 
@@ -360,18 +405,17 @@ impl Processor {
     fn mark_is_back(&mut self, purpose: Purpose) {
         let now = Instant::now();
         match purpose {
-            Purpose::Probe => {}
+            Purpose::Probe(_) => {}
             Purpose::Unlock => {
-                if !self.repos.iter().any(|repo| repo.index_lock().exists()) {
-                    self.set_locked(false, now);
+                if !self.is_git_at_work() {
+                    self.poll_all(now);
+                    self.set_locked(false, Instant::now());
                 }
             }
             Purpose::Sync(reply, since) => {
                 self.check_root(false, now);
-                let polled = self.poll.all();
-                if !polled.is_empty() {
-                    self.poll_dirs(&polled, now);
-                }
+                self.look_outside(now);
+                self.poll_all(now);
                 self.deliver_now(Instant::now());
                 self.refresh_figures();
                 self.shared.metrics.syncs.fetch_add(1, Relaxed);
@@ -418,61 +462,21 @@ impl Processor {
         }
     }
 
-    /// Everything may be wrong: fresh watches, then a comparison of everything with the disk.
-    pub(crate) fn repair(&mut self, lost: bool, now: Instant) {
-        self.restarts
-            .retain(|at| now.saturating_duration_since(*at) < RESTART_WINDOW);
-        self.restarts.push(now);
-        let before = self.debouncer.len();
-        let lost = self.restart_source() || lost;
-        if lost {
-            self.shared.metrics.overflows.fetch_add(1, Relaxed);
-            self.record(&|| Record::Gap, now);
-            self.debouncer.mark_gap();
-        }
-        if self.restarts.len() > RESTARTS_MAX && self.options.backend == Backend::Auto {
-            self.poll_everything(PollReason::NoEvents, now);
-        } else {
-            self.watch_surroundings();
-            self.rescan(now);
-        }
-        if lost {
-            let changes = self.debouncer.len().saturating_sub(before);
-            self.warn(&Warning::OverflowRepaired { changes });
-        }
+    fn is_git_at_work(&self) -> bool {
+        self.repos.iter().any(|repo| repo.index_lock().exists())
     }
 
-    /// Drops every watch. Marks under way went with them: they are sent again once the loop has
-    /// made new watches.
-    ///
-    /// Returns whether events had been lost before.
-    pub(crate) fn restart_source(&mut self) -> bool {
-        self.shared.metrics.restarts.fetch_add(1, Relaxed);
-        self.shared.queue.set_open_gate(true);
-        self.source.restart();
-        let lost = self.shared.queue.clear_paths();
-        self.shared.queue.set_open_gate(false);
-        let marks = self
-            .cookies
-            .as_mut()
-            .map_or_else(Vec::new, Cookies::take_all);
-        self.stranded.extend(marks);
-        lost
-    }
-
-    fn resend_marks(&mut self) {
-        if !self.stranded.is_empty() && self.debouncer.is_locked() {
-            // That git let go may be among what was lost.
-            self.start_unlock(Instant::now());
-        }
-        for (purpose, until) in std::mem::take(&mut self.stranded) {
-            self.send_mark(purpose, until);
+    fn poll_all(&mut self, now: Instant) {
+        let polled = self.poll.all();
+        if !polled.is_empty() {
+            self.poll_dirs(&polled, now);
+            self.poll.forgive();
         }
     }
 
     pub(crate) fn start_probe(&mut self, now: Instant) {
         if self.options.backend == Backend::Auto {
-            self.send_mark(Purpose::Probe, Some(now + PROBE_TIME));
+            self.send_mark(Purpose::Probe(1), Some(now + PROBE_TIME));
         }
     }
 
@@ -481,6 +485,9 @@ impl Processor {
     }
 
     pub(crate) fn warn(&self, warning: &Warning) {
+        if let Some(error) = warning.error() {
+            self.shared.metrics.count_error(error.class());
+        }
         let subscribers = self.subscribers();
         if subscribers.is_empty() {
             let mut early = self
@@ -528,10 +535,11 @@ impl Processor {
     }
 
     fn note_failures(&self, n: usize) {
-        self.shared
-            .metrics
-            .source_errors
-            .fetch_add(n as u64, Relaxed);
+        let metrics = &self.shared.metrics;
+        metrics.source_errors.fetch_add(n as u64, Relaxed);
+        for _ in 0..n {
+            metrics.count_error(ErrorClass::Degraded);
+        }
     }
 
     fn subscribers(&self) -> Vec<Arc<Subscriber>> {
@@ -541,10 +549,7 @@ impl Processor {
 
     fn stop(mut self) {
         self.mount_watcher = None;
-        let left = self.shared.queue.close();
-        drop(left);
-        self.shared.queue.set_open_gate(true);
-        self.source.restart();
+        self.end_source();
         self.flush_recorder();
         self.shared.set_state(WatchState::Stopped);
         let error = ProcessingError::Stopped {
@@ -553,6 +558,29 @@ impl Processor {
         for subscriber in self.subscribers() {
             subscriber.stop(error.clone());
         }
+    }
+}
+
+impl EventProcessor {
+    /// Lets nobody in any more, and nobody wait, so that the source's threads can end.
+    fn end_source(&mut self) {
+        drop(self.shared.queue.close());
+        self.shared.queue.set_open_gate(true);
+        self.source.restart();
+    }
+}
+
+impl Drop for EventProcessor {
+    fn drop(&mut self) {
+        self.end_source();
+    }
+}
+
+impl fmt::Debug for EventProcessor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventProcessor")
+            .field("root", &self.shared.root)
+            .finish_non_exhaustive()
     }
 }
 

@@ -18,19 +18,25 @@ use crate::watch::source::{Hint, HintKind, HintSink};
 /// What was hinted of one path since it was last looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "a set of flags")]
-pub(crate) struct Seen {
+pub struct Seen {
     /// A name may have appeared, vanished or come to mean something else.
-    pub(crate) structural: bool,
-    pub(crate) moved_from: bool,
-    pub(crate) moved_to: bool,
-    pub(crate) removed: bool,
-    pub(crate) created: bool,
-    pub(crate) written: bool,
-    pub(crate) closed: bool,
+    pub structural: bool,
+    /// It was renamed away.
+    pub moved_from: bool,
+    /// Something was renamed to it.
+    pub moved_to: bool,
+    /// It was removed.
+    pub removed: bool,
+    /// It was created.
+    pub created: bool,
+    /// It was written.
+    pub written: bool,
+    /// Somebody who could write it has closed it.
+    pub closed: bool,
     /// Written since it was last closed.
-    pub(crate) open: bool,
+    pub open: bool,
     /// Stands for everything in this directory, too.
-    pub(crate) whole: bool,
+    pub whole: bool,
 }
 
 impl Seen {
@@ -50,28 +56,33 @@ impl Seen {
 
 /// A mark that came back through one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
-    pub(crate) shard: usize,
-    pub(crate) path: PathBuf,
+pub struct Mark {
+    /// Which.
+    pub shard: usize,
+    /// The mark's file.
+    pub path: PathBuf,
 }
 
 /// What the processor takes from the queue in one go.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent conditions")]
-pub(crate) struct Batch<C> {
-    pub(crate) paths: Vec<(Arc<Path>, Seen)>,
+pub struct Batch<C> {
+    /// Each at most once, absolute; those whose names may have changed come first.
+    pub paths: Vec<(Arc<Path>, Seen)>,
     /// Every hint that came before these has been taken.
-    pub(crate) marks: Vec<Mark>,
-    pub(crate) commands: Vec<C>,
+    pub marks: Vec<Mark>,
+    /// In the order they were sent.
+    pub commands: Vec<C>,
     /// The source lost events: fresh watches are needed.
-    pub(crate) lost: bool,
+    pub lost: bool,
     /// The queue gave up on single paths: everything must be compared with the disk.
-    pub(crate) everything: bool,
+    pub everything: bool,
     /// Single hints were given up, by whatever way.
-    pub(crate) gap: bool,
+    pub gap: bool,
     /// The table of mounts has changed.
-    pub(crate) mounts: bool,
-    pub(crate) failures: Vec<String>,
+    pub mounts: bool,
+    /// What the source said of its own failures, at most 100.
+    pub failures: Vec<String>,
 }
 
 /// How a queue is doing.
@@ -95,9 +106,22 @@ pub struct QueueStats {
     pub dropped: u64,
 }
 
-/// The queue between the source's threads and the processor. Commands of type `C` travel with it.
+/// The queue between a source's threads, which call it as a [`HintSink`], and the one that takes
+/// batches out of it. Commands of type `C` travel with it, past every path.
+///
+/// ```
+/// # use std::{path::{Path, PathBuf}, time::Duration};
+/// use watchrun::watch::{EventQueue, Hint, HintKind, HintSink, OverflowPolicy};
+///
+/// let queue: EventQueue<()> = EventQueue::new(Path::new("/r"), 10_000, OverflowPolicy::Collapse);
+/// let path = PathBuf::from("/r/a");
+/// queue.hint(0, Hint::Path { path, kind: HintKind::Written });
+/// let batch = queue.take(Some(Duration::ZERO), 100);
+/// assert_eq!((batch.paths.len(), batch.gap), (1, false));
+/// assert_eq!(queue.stats().hints, 1);
+/// ```
 #[derive(Debug)]
-pub(crate) struct EventQueue<C> {
+pub struct EventQueue<C> {
     // Guards everything that waits. Leaf lock; held for one push, one collapse or one take, never
     // across I/O. A source's thread may wait on `room` under the policy `Block`.
     state: Mutex<State<C>>,
@@ -142,7 +166,9 @@ struct Waiting {
 }
 
 impl<C> EventQueue<C> {
-    pub(crate) fn new(root: &Path, capacity: usize, policy: OverflowPolicy) -> Self {
+    /// Takes paths at or below `root`, at most `capacity` of them at once; then `policy` decides.
+    #[must_use]
+    pub fn new(root: &Path, capacity: usize, policy: OverflowPolicy) -> Self {
         Self {
             state: Mutex::new(State {
                 paths: HashMap::new(),
@@ -175,14 +201,17 @@ impl<C> EventQueue<C> {
     }
 
     /// Sets which paths outside the root count, and where marks are made.
-    pub(crate) fn set_outside(&self, outside: HashSet<PathBuf>, marks_dir: Option<PathBuf>) {
+    pub fn set_outside(&self, outside: HashSet<PathBuf>, marks_dir: Option<PathBuf>) {
         let mut state = self.lock();
         state.outside = outside;
         state.marks_dir = marks_dir;
     }
 
-    /// Hands a command to the processor; gives it back once the queue is closed.
-    pub(crate) fn send(&self, command: C) -> Result<(), C> {
+    /// Hands over a command. Does not block.
+    ///
+    /// # Errors
+    /// The command, once the queue is closed.
+    pub fn send(&self, command: C) -> Result<(), C> {
         let mut state = self.lock();
         if state.closed {
             return Err(command);
@@ -192,8 +221,9 @@ impl<C> EventQueue<C> {
         Ok(())
     }
 
-    /// Waits until there is something, or for `timeout`; takes at most `max` paths.
-    pub(crate) fn take(&self, timeout: Option<Duration>, max: usize) -> Batch<C> {
+    /// Waits until there is something, or for `timeout` (`None`: for ever); takes at most `max`
+    /// paths, and everything else that waits.
+    pub fn take(&self, timeout: Option<Duration>, max: usize) -> Batch<C> {
         let state = self.lock();
         let idle = |state: &mut State<C>| state.is_idle();
         let mut state = if let Some(timeout) = timeout {
@@ -209,15 +239,21 @@ impl<C> EventQueue<C> {
         batch
     }
 
+    /// How many paths wait; `None` when something else does, too.
+    pub fn only_paths(&self) -> Option<usize> {
+        let state = self.lock();
+        state.has_only_paths().then_some(state.paths.len())
+    }
+
     /// While `open`, nobody is held up by a full queue: the processor waits for the source.
-    pub(crate) fn set_open_gate(&self, open: bool) {
+    pub fn set_open_gate(&self, open: bool) {
         self.lock().open_gate = open;
         self.room.notify_all();
     }
 
     /// Forgets every waiting hint: everything is about to be looked at. Returns whether one of them
     /// was that events were lost.
-    pub(crate) fn clear_paths(&self) -> bool {
+    pub fn clear_paths(&self) -> bool {
         let mut state = self.lock();
         state.paths.clear();
         state.structure.clear();
@@ -231,7 +267,7 @@ impl<C> EventQueue<C> {
     }
 
     /// Lets nobody in any more; returns the commands that were not taken.
-    pub(crate) fn close(&self) -> Vec<C> {
+    pub fn close(&self) -> Vec<C> {
         let mut state = self.lock();
         state.closed = true;
         let left = state.commands.drain(..).collect();
@@ -240,7 +276,8 @@ impl<C> EventQueue<C> {
         left
     }
 
-    pub(crate) fn stats(&self) -> QueueStats {
+    /// How it is doing.
+    pub fn stats(&self) -> QueueStats {
         let mut stats = self.lock().stats;
         stats.hints = self.hints.load(Ordering::Relaxed);
         stats
@@ -349,9 +386,12 @@ impl<C: Send> HintSink for EventQueue<C> {
 }
 
 impl<C> State<C> {
-    fn is_idle(&mut self) -> bool {
-        self.paths.is_empty()
-            && self.marks.is_empty()
+    fn is_idle(&self) -> bool {
+        self.paths.is_empty() && self.has_only_paths()
+    }
+
+    fn has_only_paths(&self) -> bool {
+        self.marks.is_empty()
             && self.commands.is_empty()
             && self.failures.is_empty()
             && !(self.lost || self.everything || self.mounts || self.closed)

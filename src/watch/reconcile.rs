@@ -18,16 +18,16 @@ use crate::disk::FileStat;
 use crate::path::{RelDir, RelPath};
 use crate::watch::debounce::Observed;
 use crate::watch::diff::Diff;
-use crate::watch::error::PollReason;
 use crate::watch::ignored::Rules;
 use crate::watch::options::Backend;
-use crate::watch::processor::{Processor, Retry};
+use crate::watch::processor::{EventProcessor, Retry};
 use crate::watch::queue::Seen;
 use crate::watch::record::Record;
 use crate::watch::scan::{is_gone, unreadable};
 use crate::watch::source::AddProblem;
 use crate::watch::tree::Tree;
 use crate::watch::walk::{Listing, Standing, Walker, absolute, open_absolute, stat};
+use crate::watch::warning::PollReason;
 
 /// How many directories are watched and read before the results are taken in: bounds memory.
 const CHUNK: usize = 1_024;
@@ -57,7 +57,7 @@ pub(crate) enum Report {
     Nothing,
 }
 
-impl Processor {
+impl EventProcessor {
     /// Looks at a path below the root that was hinted at.
     pub(crate) fn look(&mut self, rel: &RelPath, path: &Path, seen: Seen) {
         let now = Instant::now();
@@ -213,12 +213,22 @@ impl Processor {
                     }
                 }
                 std::thread::yield_now();
+                if report == Report::Nothing && self.is_over_limit() {
+                    // A watch that is being made: it is going to be refused.
+                    return;
+                }
             }
             level = next;
             // What a shallow look found is new, and read to the end.
             depth = Depth::Deep;
         }
         self.report_rule_problems();
+        self.watch_repos();
+        self.warn_of_polling();
+    }
+
+    fn is_over_limit(&self) -> bool {
+        self.tree().memory_bytes() > self.options.memory_bytes_max
     }
 
     fn list(&self, tasks: &[Task]) -> Vec<io::Result<Listing>> {
@@ -264,7 +274,8 @@ impl Processor {
             let mut tree = tree.unwrap_or_else(PoisonError::into_inner);
             let id = tree.find(task.dir.as_bytes()).filter(|id| tree.is_dir(*id));
             let Some(id) = id else { return };
-            found.compare(&mut tree, id, task, listing, depth);
+            let is_rule_file = |name: &[u8]| self.ignored.is_rule_file(name);
+            found.compare(&mut tree, id, task, listing, depth, &is_rule_file);
         }
         let gone = mem::take(&mut found.gone_dirs);
         self.drop_dirs(&gone, true);
@@ -307,7 +318,9 @@ impl Processor {
             .unwrap_or(Duration::from_millis(100))
             .min(Duration::from_secs(30));
         // A change of permissions is reported; anything else is tried again.
-        let denied = error.kind() == io::ErrorKind::PermissionDenied;
+        let parent = task.dir.parent();
+        let is_told = parent.is_none_or(|parent| !self.poll.contains(&parent));
+        let denied = error.kind() == io::ErrorKind::PermissionDenied && is_told;
         let at = (!denied).then(|| now + wait);
         self.unreadable.insert(task.dir.clone(), Retry { at, wait });
     }
@@ -325,8 +338,8 @@ impl Processor {
     }
 
     /// Watches directories; those that the system cannot watch are polled.
-    fn watch(&mut self, tasks: &[Task], now: Instant) {
-        if self.options.backend == Backend::Poll || self.poll_reason == Some(PollReason::NoEvents) {
+    pub(crate) fn watch(&mut self, tasks: &[Task], now: Instant) {
+        if self.options.backend == Backend::Poll {
             for task in tasks {
                 self.poll.add(&task.dir, now);
             }
@@ -358,6 +371,7 @@ impl Processor {
                 AddProblem::Other(_) => PollReason::NoEvents,
             };
             self.poll.add(&dir, now);
+            self.recovery.plan_retry(now);
             if self.poll_reason != Some(PollReason::NoEvents) {
                 self.poll_reason = Some(reason);
             }
@@ -397,15 +411,12 @@ impl Processor {
             outer: self.ignored.outer().clone(),
         };
         self.read(vec![task], Depth::Deep, Report::Changes, now);
-        self.watch_repos();
-        self.warn_of_polling();
     }
 
     /// An ignore file in `dir` has changed: everything below is looked at under the new rules.
     fn reload_rules(&mut self, dir: &RelDir, now: Instant) {
         let tasks: Vec<Task> = self.task(dir).into_iter().collect();
         self.read(tasks, Depth::Deep, Report::Changes, now);
-        self.watch_repos();
     }
 
     /// The task that reads `dir` again; `None` when it is not modelled.
@@ -498,7 +509,7 @@ impl Processor {
         self.observe_gone(gone, moved, alive, now);
     }
 
-    /// As [`Processor::forget`], but `rel` itself stays.
+    /// As [`EventProcessor::forget`], but `rel` itself stays.
     fn forget_content(&mut self, rel: &RelPath, now: Instant) {
         let gone = {
             let tree = self.shared.tree.write();

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use crate::files::{FileEntry, FileList};
 use crate::parallel;
 use crate::path::{RelDir, RelPath, Root};
-use crate::watch::error::Warning;
 use crate::watch::ignored::{Ignored, Rules};
 use crate::watch::options::ScanOptions;
 use crate::watch::select::Select;
 use crate::watch::tree::path_order;
 use crate::watch::walk::{EntryKind, Standing, Walker, open_absolute, open_dir};
+use crate::watch::warning::Warning;
 
 /// What [`scan`] found.
 #[derive(Debug)]

@@ -89,7 +89,8 @@ pub trait RawSource: Send {
     /// Ends the watches of `dirs`; those that are not watched are no error.
     fn unwatch(&mut self, dirs: &[PathBuf]);
 
-    /// Watches one directory in every shard that there is: for marks. Returns how many shards.
+    /// Watches one directory in every shard that there is, and in every later one: for marks.
+    /// Returns how many shards there are; none when nothing can be watched.
     fn watch_in_every_shard(&mut self, dir: &std::path::Path) -> usize;
 
     /// Drops every watch and starts afresh.

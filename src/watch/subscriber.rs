@@ -10,10 +10,11 @@ use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
 use crate::change::ChangeSet;
-use crate::watch::error::{ProcessingError, Warning};
+use crate::watch::error::{ErrorClass, ProcessingError};
 use crate::watch::handler::{Filter, HandlerId, HandlerRegistry, OnChanges, OnWarning};
 use crate::watch::merge::merge;
 use crate::watch::metrics::WatchMetrics;
+use crate::watch::warning::Warning;
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -285,21 +286,24 @@ impl Subscriber {
             drop(state);
             if let Some(warning) = warning {
                 let failures = self.registry.dispatch_warning(&warning);
-                self.metrics
-                    .handler_errors
-                    .fetch_add(failures.len() as u64, Relaxed);
+                self.count_failures(failures.len());
             }
             if let Some(set) = set {
                 let failures = self.registry.dispatch(&set);
-                self.metrics
-                    .handler_errors
-                    .fetch_add(failures.len() as u64, Relaxed);
+                self.count_failures(failures.len());
                 for problem in failures {
                     self.put_warning(&Warning::HandlerFailed { problem });
                 }
                 self.lock().handled = set.id;
                 self.changed.notify_all();
             }
+        }
+    }
+
+    fn count_failures(&self, n: usize) {
+        self.metrics.handler_errors.fetch_add(n as u64, Relaxed);
+        for _ in 0..n {
+            self.metrics.count_error(ErrorClass::Degraded);
         }
     }
 

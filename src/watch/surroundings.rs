@@ -4,34 +4,62 @@
 //! the tree count; git says through its lock that it is at work.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
+use std::{fs, mem};
 
 use crate::change::FileType;
+use crate::disk::FileStat;
 use crate::path::{RelDir, RelPath};
-use crate::watch::error::{PollReason, Warning};
+use crate::watch::error::sysctl_command;
 use crate::watch::git::Repo;
 use crate::watch::ignored::{Ignored, Rules};
 use crate::watch::mounts::mounts_around;
 use crate::watch::options::Backend;
-use crate::watch::processor::{Processor, WatchState};
+use crate::watch::processor::{EventProcessor, WatchState};
 use crate::watch::queue::Seen;
 use crate::watch::reconcile::{Depth, Report, Task};
+use crate::watch::source::AddProblem;
 use crate::watch::walk::{Standing, stat};
+use crate::watch::warning::{PollReason, Warning};
 
 /// How many repositories' locks are watched: those found first.
 const REPOS_MAX: usize = 64;
 
-impl Processor {
+/// A degradation is said again once it is this many times as large.
+const MUCH_WORSE: usize = 8;
+
+/// A hint that stands for whatever may have happened.
+const SOMETHING: Seen = Seen {
+    structural: true,
+    moved_from: false,
+    moved_to: false,
+    removed: false,
+    created: false,
+    written: false,
+    closed: true,
+    open: false,
+    whole: false,
+};
+
+impl EventProcessor {
     /// Watches and reads everything for the first time.
     pub(crate) fn attach_first(&mut self, now: Instant) {
         let found = stat(&self.shared.root).ok();
         let found = found.filter(|stat| stat.file_type() == FileType::Dir);
         self.identity = found.map(|stat| (stat.dev, stat.ino));
+        if let Some(cookies) = &self.cookies
+            && self.options.backend != Backend::Poll
+        {
+            // Before anything else, lest the limit is reached when it is their turn.
+            self.source.watch_in_every_shard(cookies.dir());
+        }
         self.watch_surroundings();
+        // Watched first, read after.
+        self.load_rules();
+        self.repos_changed = false;
         if self.identity.is_none() {
             self.refresh_figures();
             return;
@@ -42,8 +70,6 @@ impl Processor {
             outer: self.ignored.outer().clone(),
         };
         self.read(vec![task], Depth::Deep, Report::Nothing, now);
-        self.watch_repos();
-        self.warn_of_polling();
         self.start_probe(now);
         self.refresh_figures();
     }
@@ -80,26 +106,22 @@ impl Processor {
     /// Git's own files, and rule files that are not found by reading the tree. `true` when the
     /// path cannot be part of the tree.
     fn take_special(&mut self, path: &Path, seen: Seen, now: Instant) -> bool {
-        let repo = self
-            .repos
-            .iter()
-            .find(|repo| path.starts_with(repo.git_dir()))
-            .cloned();
-        if let Some(repo) = repo {
-            if path == repo.index_lock() {
-                if repo.index_lock().exists() {
-                    self.set_locked(true, now);
-                } else if self.debouncer.is_locked() {
-                    self.start_unlock(now);
-                }
-                return true;
+        if self.repos.iter().any(|repo| path == repo.index_lock()) {
+            self.outside.note(path, state_of(path));
+            if path.exists() {
+                self.set_locked(true, now);
+            } else if self.debouncer.is_locked() {
+                self.start_unlock(now);
             }
-            if path == repo.index() {
-                if seen.structural || seen.closed {
-                    self.reload_index(&repo, now);
-                }
-                return true;
+            return true;
+        }
+        let repo = self.repos.iter().find(|repo| path == repo.index());
+        if let Some(repo) = repo.cloned() {
+            if seen.structural || seen.closed {
+                self.outside.note(path, state_of(path));
+                self.reload_index(&repo, now);
             }
+            return true;
         }
         let is_exclude = self.repos.iter().any(|repo| path == repo.exclude_file());
         let is_global = self.ignored.global_path() == Some(path);
@@ -110,6 +132,7 @@ impl Processor {
             .any(|dir| path.parent() == Some(dir));
         if is_exclude || is_global || above {
             if seen.structural || seen.closed {
+                self.outside.note(path, state_of(path));
                 self.reload_all_rules(now);
             }
             return !path.starts_with(&self.shared.root);
@@ -190,10 +213,6 @@ impl Processor {
             outside.insert(global.to_path_buf());
             dirs.extend(global.parent().map(Path::to_path_buf));
         }
-        let repo = self.ignored.outer().repo().cloned();
-        if let Some(repo) = repo {
-            self.add_repo(&repo);
-        }
         for repo in &self.repos {
             outside.extend([repo.index_lock(), repo.index(), repo.exclude_file()]);
             dirs.push(repo.git_dir().to_path_buf());
@@ -203,13 +222,56 @@ impl Processor {
             .cookies
             .as_ref()
             .map(|cookies| cookies.dir().to_path_buf());
+        let followed: Vec<PathBuf> = outside
+            .iter()
+            .filter(|path| !self.shared.root.starts_with(path))
+            .cloned()
+            .collect();
         self.shared.queue.set_outside(outside, marks);
-        if self.options.backend != Backend::Poll {
+        let paths = followed.iter().map(PathBuf::as_path);
+        self.outside.follow(paths, state_of);
+        let watched = self.options.backend != Backend::Poll && {
             self.shared.queue.set_open_gate(true);
-            // What of it cannot be watched is not told of: a look before each set makes up for
-            // the root, the rest is seen at the next start.
-            drop(self.source.watch(dirs));
+            let refused = self.source.watch(dirs);
             self.shared.queue.set_open_gate(false);
+            // A directory above that may not be read is left to the look before each set.
+            refused.iter().all(|(_, problem)| match problem {
+                AddProblem::Gone | AddProblem::Denied(_) => true,
+                AddProblem::WatchLimit | AddProblem::InstanceLimit | AddProblem::Other(_) => false,
+            })
+        };
+        let now = Instant::now();
+        self.outside.set_polled(!watched, now);
+        // Race: until a moment ago some of them were not watched.
+        let mut missed = self.outside.changed(state_of, now);
+        let root = state_of(&self.shared.root).filter(|stat| stat.file_type() == FileType::Dir);
+        if root.map(|stat| (stat.dev, stat.ino)) != self.identity {
+            missed.push(self.shared.root.clone());
+        }
+        self.missed.extend(missed);
+    }
+
+    /// Takes in what happened to the surroundings while they were watched anew.
+    pub(crate) fn take_missed(&mut self) {
+        for path in mem::take(&mut self.missed) {
+            self.take_hint(&path, SOMETHING);
+        }
+    }
+
+    /// Looks, when that is due, at what surrounds the tree and is not watched by the system.
+    pub(crate) fn poll_outside(&mut self, now: Instant) {
+        if self.outside.deadline().is_some_and(|due| due <= now) {
+            self.look_outside(now);
+            self.check_root(false, now);
+        }
+    }
+
+    /// Looks at what surrounds the tree and is not watched by the system.
+    pub(crate) fn look_outside(&mut self, now: Instant) {
+        if self.outside.is_polled() {
+            for path in self.outside.changed(state_of, now) {
+                self.take_hint(&path, SOMETHING);
+            }
         }
     }
 
@@ -272,14 +334,9 @@ impl Processor {
             options.global_excludes.as_deref(),
         );
         self.repos.clear();
-    }
-
-    /// Gives up on the system's watcher.
-    pub(crate) fn poll_everything(&mut self, reason: PollReason, now: Instant) {
-        self.restart_source();
-        self.poll_reason = Some(reason);
-        self.options.backend = Backend::Poll;
-        self.rescan(now);
+        if let Some(repo) = self.ignored.outer().repo().cloned() {
+            self.add_repo(&repo);
+        }
     }
 
     /// Polls a directory of a file system that does not report what other machines do to it.
@@ -305,13 +362,13 @@ impl Processor {
         let Some(reason) = self.poll_reason else {
             return;
         };
-        if polled == 0 || polled < self.warned_limit * 2 || reason == PollReason::Asked {
+        if polled == 0 || polled < self.warned_limit * MUCH_WORSE || reason == PollReason::Asked {
             return;
         }
         self.warned_limit = polled;
         let watched_dirs = self.source.n_watches();
         if reason == PollReason::WatchLimit {
-            let (sysctl, limit) = watch_limit();
+            let (sysctl, limit) = limit_of("watches");
             let needed = (watched_dirs + polled) as u64;
             self.warn(&Warning::LimitReached {
                 watched_dirs,
@@ -324,10 +381,17 @@ impl Processor {
             });
         } else {
             let path = self.poll.first().cloned().unwrap_or(RelDir::ROOT);
+            let advice = (reason == PollReason::InstanceLimit).then(|| {
+                let (setting, limit) = limit_of("instances");
+                let enough = (limit.unwrap_or(0) * 2).max(1_024);
+                let command = sysctl_command(setting, enough);
+                format!("{command} (or raise the limit on open files: `ulimit -n`)")
+            });
             self.warn(&Warning::Polling {
                 polled_dirs: polled,
                 reason,
                 path: crate::watch::walk::absolute(&self.shared.root, &path),
+                advice,
             });
         }
     }
@@ -375,14 +439,26 @@ impl Processor {
     }
 }
 
-/// The limit on watches that binds here: its setting and its value.
-fn watch_limit() -> (&'static str, Option<u64>) {
-    let read = |path: &str| -> Option<u64> { fs::read_to_string(path).ok()?.trim().parse().ok() };
-    let user = read("/proc/sys/user/max_inotify_watches");
-    let all = read("/proc/sys/fs/inotify/max_user_watches");
+fn state_of(path: &Path) -> Option<FileStat> {
+    stat(path).ok()
+}
+
+/// The limit on `"watches"` or `"instances"` that binds here: its setting and its value.
+fn limit_of(what: &str) -> (&'static str, Option<u64>) {
+    let read = |path: String| -> Option<u64> { fs::read_to_string(path).ok()?.trim().parse().ok() };
+    let user = read(format!("/proc/sys/user/max_inotify_{what}"));
+    let all = read(format!("/proc/sys/fs/inotify/max_user_{what}"));
+    let (of_user, of_all) = if what == "watches" {
+        ("user.max_inotify_watches", "fs.inotify.max_user_watches")
+    } else {
+        (
+            "user.max_inotify_instances",
+            "fs.inotify.max_user_instances",
+        )
+    };
     match (user, all) {
-        (Some(user), Some(all)) if user < all => ("user.max_inotify_watches", Some(user)),
-        (_, all) => ("fs.inotify.max_user_watches", all),
+        (Some(user), Some(all)) if user < all => (of_user, Some(user)),
+        (_, all) => (of_all, all),
     }
 }
 

@@ -78,7 +78,7 @@ const CLOCKS: &[&str] = &[
     "schedule/wave",
     "session",
     "watch/handle",
-    "watch/manager",
+    "watch/setup",
     "watch/os",
     "watch/poll",
     "watch/processor",

@@ -12,10 +12,17 @@ const INSIDE: &str = "WATCHRUN_TEST_INSIDE";
 /// Runs one test of this binary in a user namespace of its own, after `setup`. `false` when the
 /// system does not allow namespaces.
 fn run_inside(test: &str, setup: &str) -> bool {
+    run_inside_as(&["--map-root-user", "--mount"], test, setup)
+}
+
+/// As [`run_inside`], with other arguments for the namespace.
+fn run_inside_as(arguments: &[&str], test: &str, setup: &str) -> bool {
     let own = std::env::current_exe().unwrap();
     let command = format!("{setup} || exit 77; exec \"$0\" --exact {test} --nocapture");
     let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &command])
+        .arg("--user")
+        .args(arguments)
+        .args(["sh", "-c", &command])
         .arg(own)
         .env(INSIDE, "1")
         .output();
@@ -48,6 +55,13 @@ fn too_few_watches_are_said_with_the_setting_and_the_rest_is_polled() {
     assert_eq!(status.state, WatchState::Degraded);
     assert_eq!(status.watched_dirs + status.polled_dirs, 201);
     assert!((20..=50).contains(&status.watched_dirs), "{status:?}");
+    // Marks still go through the system, and what it watches it goes on watching.
+    watch.sync(PATIENCE).unwrap();
+    let now = watch.status();
+    assert_eq!(
+        (now.state, now.watched_dirs, now.polled_dirs),
+        (status.state, status.watched_dirs, status.polled_dirs)
+    );
     let warnings = watch.take_warnings();
     let limit = warnings
         .iter()
@@ -89,6 +103,64 @@ fn too_few_watches_are_said_with_the_setting_and_the_rest_is_polled() {
 }
 
 #[test]
+fn a_limit_that_is_reached_later_is_said_as_well() {
+    if std::env::var_os(INSIDE).is_none() {
+        let setup = "echo 50 > /proc/sys/user/max_inotify_watches";
+        let name = "limits::a_limit_that_is_reached_later_is_said_as_well";
+        run_inside(name, setup);
+        return;
+    }
+    let tree = Tree::with(&["d/f"]);
+    let mut options = WatchOptions::new();
+    options.poll_interval = Duration::from_millis(50);
+    let watch = tree.watch_with(options);
+    assert_eq!(watch.status().state, WatchState::Ready);
+    for n in 0..100 {
+        tree.write(&format!("n{n:03}/f"), "x");
+    }
+    check_exact(&watch);
+    assert_eq!(watch.status().state, WatchState::Degraded);
+    let warnings = watch.take_warnings();
+    let is_limit = |warning: &Warning| warning.kind() == "limit_reached";
+    assert!(!warnings.is_empty() && warnings.iter().all(is_limit));
+    // Said again only when it has become much worse.
+    assert!(warnings.len() <= 3, "{warnings:?}");
+    tree.write("n000/f", "changed");
+    tree.write("n099/f", "changed");
+    let mut told = Vec::new();
+    while !(told.contains(&"~n000/f".to_owned()) && told.contains(&"~n099/f".to_owned())) {
+        let set = watch.next(PATIENCE).unwrap().expect("a set");
+        told.extend(crate::support::texts(&set));
+    }
+}
+
+#[test]
+fn a_limit_that_is_raised_is_made_use_of() {
+    if std::env::var_os(INSIDE).is_none() {
+        let setup = "echo 50 > /proc/sys/user/max_inotify_watches";
+        run_inside("limits::a_limit_that_is_raised_is_made_use_of", setup);
+        return;
+    }
+    let tree = Tree::with(&[]);
+    for n in 0..100 {
+        tree.write(&format!("d{n:03}/f"), "x");
+    }
+    let mut options = WatchOptions::new();
+    options.poll_interval = Duration::from_millis(10);
+    let watch = tree.watch_with(options);
+    assert_eq!(watch.status().state, WatchState::Degraded);
+    std::fs::write("/proc/sys/user/max_inotify_watches", "5000").unwrap();
+    while watch.status().state != WatchState::Ready {
+        std::thread::yield_now();
+    }
+    assert_eq!(watch.status().polled_dirs, 0);
+    tree.write("d099/f", "changed");
+    tree.write("d050/new/f", "x");
+    assert_eq!(seen(&watch), ["+d050/new", "+d050/new/f", "~d099/f"]);
+    check_exact(&watch);
+}
+
+#[test]
 fn no_watcher_instances_means_polling() {
     if std::env::var_os(INSIDE).is_none() {
         let setup = "echo 0 > /proc/sys/user/max_inotify_instances";
@@ -104,6 +176,68 @@ fn no_watcher_instances_means_polling() {
     tree.write("d/b", "changed");
     let set = watch.next(PATIENCE).unwrap().expect("a set");
     assert_eq!(crate::support::texts(&set), ["~d/b"]);
+}
+
+/// Nobody's rights: not even root reads what is closed to its owner.
+const NOBODY: &[&str] = &[];
+
+#[track_caller]
+fn check_unreadable(backend: Backend) {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+    let tree = Tree::with(&["a", "d/b", "d/e/c"]);
+    let allow = |name: &str, mode| {
+        set_permissions(tree.path(name), Permissions::from_mode(mode)).unwrap();
+    };
+    allow("d", 0o000);
+    let mut options = WatchOptions::new();
+    options.backend = backend;
+    options.poll_interval = Duration::from_millis(20);
+    let watch = tree.watch_with(options);
+    assert_eq!(watch.status().unreadable_dirs, 1);
+    let kinds = |watch: &watchrun::watch::WatchHandle| -> Vec<&'static str> {
+        let warnings = watch.take_warnings();
+        let kinds = warnings.iter().map(Warning::kind);
+        kinds.filter(|kind| *kind != "polling").collect()
+    };
+    assert_eq!(kinds(&watch), ["unreadable"]);
+    tree.write("a", "seen");
+    assert_eq!(seen(&watch), ["~a"]);
+    allow("d", 0o755);
+    let mut told = Vec::new();
+    while told.iter().filter(|text| **text != ".d").count() < 3 {
+        let set = watch.next(PATIENCE).unwrap().expect("a set");
+        told.extend(crate::support::texts(&set));
+    }
+    told.retain(|text| text != ".d");
+    assert_eq!(told, ["+d/b", "+d/e", "+d/e/c"]);
+    tree.write("d/e/c", "seen");
+    assert_eq!(seen(&watch), ["~d/e/c"]);
+    assert_eq!(watch.status().unreadable_dirs, 0);
+    // And what can no longer be read is gone, with one warning.
+    allow("d", 0o000);
+    let mut told = Vec::new();
+    while told.iter().filter(|text| **text != ".d").count() < 3 {
+        let set = watch.next(PATIENCE).unwrap().expect("a set");
+        told.extend(crate::support::texts(&set));
+    }
+    told.retain(|text| text != ".d");
+    assert_eq!(told, ["-d/b", "-d/e", "-d/e/c"]);
+    assert_eq!(kinds(&watch), ["unreadable"]);
+    allow("d", 0o755);
+    check_exact(&watch);
+}
+
+#[test]
+fn an_unreadable_directory_is_left_out_with_one_warning_until_it_can_be_read() {
+    if std::env::var_os(INSIDE).is_none() {
+        let name =
+            "limits::an_unreadable_directory_is_left_out_with_one_warning_until_it_can_be_read";
+        run_inside_as(NOBODY, name, "true");
+        return;
+    }
+    check_unreadable(Backend::Auto);
+    check_unreadable(Backend::Poll);
 }
 
 #[test]
@@ -207,6 +341,8 @@ fn check_policy(policy: OverflowPolicy) {
         tree.write(&format!("d/n{n}/x/z"), "live");
         assert_eq!(seen(&watch), [format!("+d/n{n}/x/z")], "{policy:?}");
     }
+    // Our own queue being full says nothing about the system's watcher.
+    assert_eq!(watch.status().state, WatchState::Ready, "{policy:?}");
 }
 
 #[test]

@@ -1,18 +1,27 @@
 //! The watch system on the real file system. `support` has the fixture; one module a topic.
 //!
 //! - `basics`: what each kind of change is reported as
+//! - `editors`: how editors save
 //! - `races`: new directories, renames, replaced roots, lost events
 //! - `rules`: ignore files, selection, git
 //! - `handles`: sharing, handlers, closing, bad input
 //! - `limits`: too few watches, unreadable directories, polling, full queues
+//! - `parts`: each part by itself, as an embedding program uses it
+//! - `polling`: what polling must see by itself
 //! - `stress`: random operations from several threads, compared with the disk
 
 #[cfg(test)]
 mod basics;
 #[cfg(test)]
+mod editors;
+#[cfg(test)]
 mod handles;
 #[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod parts;
+#[cfg(test)]
+mod polling;
 #[cfg(test)]
 mod races;
 #[cfg(test)]

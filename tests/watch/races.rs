@@ -100,6 +100,33 @@ fn chains_and_exchanges_of_renames_are_told_by_their_result() {
 }
 
 #[test]
+fn exchanged_paths_are_told_by_what_differs_and_stay_seen() {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let tree = Tree::with(&["a", "b", "p/x", "p/only", "q/x", "q/deep/y"]);
+    let watch = tree.watch();
+    let exchange = |one: &str, two: &str| {
+        let (one, two) = (tree.path(one), tree.path(two));
+        renameat_with(CWD, one, CWD, two, RenameFlags::EXCHANGE).unwrap();
+    };
+    exchange("a", "b");
+    assert_eq!(seen(&watch), ["~a", "~b"]);
+    exchange("p", "q");
+    let told = seen(&watch);
+    for expected in ["q/deep/y>p/deep/y", "~p/x", "p/only>q/only", "~q/x"] {
+        assert!(told.contains(&expected.to_owned()), "{told:?}");
+    }
+    tree.write("p/deep/y", "changed");
+    tree.write("q/only", "changed");
+    assert_eq!(seen(&watch), ["~p/deep/y", "~q/only"]);
+    exchange("a", "q");
+    let told = seen(&watch);
+    assert!(told.contains(&"q/x>a/x".to_owned()), "{told:?}");
+    tree.write("a/x", "changed");
+    assert_eq!(seen(&watch), ["~a/x"]);
+    check_exact(&watch);
+}
+
+#[test]
 fn a_directory_moved_away_and_back_is_nothing_and_stays_seen() {
     let tree = Tree::with(&["d/e/f"]);
     fs::create_dir_all(tree.outside("")).unwrap();

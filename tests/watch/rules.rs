@@ -4,7 +4,7 @@ use std::fs;
 
 use watchrun::watch::{IgnoreReason, WatchOptions, WatchUpdate, Watched};
 
-use crate::support::{PATIENCE, Tree, check_exact, rel, seen, select, texts};
+use crate::support::{PATIENCE, Tree, await_all, check_exact, rel, seen, select, texts};
 
 #[test]
 fn ignored_directories_are_neither_watched_nor_told() {
@@ -162,13 +162,98 @@ fn info_exclude_and_rules_above_the_root_are_live() {
         .create_watch(&tree.path("p/q"), options)
         .unwrap();
     assert_eq!(watch.status().files, 2);
-    tree.write(".gitignore", "*.log\n");
-    let set = watch.next(PATIENCE).unwrap().unwrap();
-    assert_eq!(texts(&set), ["-a.log"]);
-    tree.write(".git/info/exclude", "b\n");
-    let set = watch.next(PATIENCE).unwrap().unwrap();
-    assert_eq!(texts(&set), ["-b"]);
-    tree.write(".gitignore", "");
-    let set = watch.next(PATIENCE).unwrap().unwrap();
-    assert_eq!(texts(&set), ["+a.log"]);
+    for _ in 0..5 {
+        tree.write(".gitignore", "*.log\n");
+        await_all(&watch, &["-a.log"]);
+        tree.write(".git/info/exclude", "b\n");
+        await_all(&watch, &["-b"]);
+        tree.write(".git/info/exclude", "\n");
+        await_all(&watch, &["+b"]);
+        tree.write(".gitignore", "");
+        await_all(&watch, &["+a.log"]);
+    }
+}
+
+#[test]
+fn the_lock_of_a_repository_that_was_moved_in_is_known() {
+    let tree = Tree::with(&["a", "repo/f"]);
+    tree.git(&["init", "-q", "repo"]);
+    fs::create_dir_all(tree.outside("")).unwrap();
+    fs::rename(tree.path("repo"), tree.outside("repo")).unwrap();
+    let watch = tree.watch();
+    fs::rename(tree.outside("repo"), tree.path("repo")).unwrap();
+    assert_eq!(seen(&watch), ["+repo", "+repo/f"]);
+    // Twice: the second lock is only held back if the end of the first was noticed.
+    for n in 0..2 {
+        fs::write(tree.path("repo/.git/index.lock"), "").unwrap();
+        tree.write("repo/f", &format!("changed {n}"));
+        let held = watch.next(std::time::Duration::from_millis(100)).unwrap();
+        assert_eq!(held, None);
+        fs::remove_file(tree.path("repo/.git/index.lock")).unwrap();
+        let set = watch.next(PATIENCE).unwrap().unwrap();
+        assert_eq!(texts(&set), ["~repo/f"]);
+    }
+    let warnings = watch.take_warnings();
+    assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+#[test]
+fn the_locks_of_a_submodule_and_of_an_inner_work_tree_are_known() {
+    let tree = Tree::with(&[
+        ".git/HEAD",
+        ".git/modules/sub/HEAD",
+        ".git/worktrees/other/HEAD",
+        "sub/f",
+        "other/f",
+    ]);
+    tree.write("sub/.git", "gitdir: ../.git/modules/sub\n");
+    tree.write("other/.git", "gitdir: ../.git/worktrees/other\n");
+    tree.write(".git/worktrees/other/commondir", "../..\n");
+    let watch = tree.watch();
+    // Twice: a second lock is only held back if the end of the first was noticed.
+    for n in 0..2 {
+        for (dir, git) in [("sub", "modules/sub"), ("other", "worktrees/other")] {
+            let lock = format!(".git/{git}/index.lock");
+            tree.write(&lock, "");
+            tree.write(&format!("{dir}/f"), &format!("changed {n}"));
+            let held = watch.next(std::time::Duration::from_millis(100)).unwrap();
+            assert_eq!(held, None, "{lock}");
+            fs::remove_file(tree.path(&lock)).unwrap();
+            let set = watch.next(PATIENCE).unwrap().unwrap();
+            assert_eq!(texts(&set), [format!("~{dir}/f")]);
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_rule_file_is_live_and_has_its_rank() {
+    let tree = Tree::with(&["a.log", "b.log", "d/c.log"]);
+    tree.git(&["init", "-q"]);
+    fs::create_dir_all(tree.outside("")).unwrap();
+    let global = tree.outside("excludes");
+    fs::write(&global, "").unwrap();
+    let mut options = WatchOptions::new();
+    options.global_excludes = Some(global.clone());
+    let watch = tree.watch_with(options);
+    // A rule file may be seen while it is still empty: the rest then follows.
+    fs::write(&global, "a.log\n").unwrap();
+    await_all(&watch, &["-a.log"]);
+    tree.write(".gitignore", "!a.log\nb.log\n");
+    await_all(&watch, &["+.gitignore", "+a.log", "-b.log"]);
+    tree.write(".ignore", "!b.log\n*/c.log\n");
+    await_all(&watch, &["+.ignore", "+b.log", "-d/c.log"]);
+    tree.write(".watchrunignore", "!c.log\nd/x\n.ignore\n");
+    await_all(&watch, &["-.ignore", "+.watchrunignore", "+d/c.log"]);
+    seen(&watch);
+    // Replaced by rename, as editors do.
+    tree.write("new", "b.log\n");
+    tree.rename("new", ".watchrunignore");
+    assert_eq!(
+        seen(&watch),
+        ["+.ignore", "~.watchrunignore", "-b.log", "-d/c.log"]
+    );
+    fs::remove_file(tree.path(".watchrunignore")).unwrap();
+    fs::remove_file(&global).unwrap();
+    assert_eq!(seen(&watch), ["-.watchrunignore", "+b.log"]);
+    check_exact(&watch);
 }

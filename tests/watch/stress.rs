@@ -12,7 +12,9 @@ use std::thread;
 
 use watchrun::change::ChangeKind;
 use watchrun::path::Root;
-use watchrun::watch::{Hint, HintSink, OsWatcher, ScanOptions, WatchHandle, WatchOptions, scan};
+use watchrun::watch::{
+    Backend, Hint, HintSink, OsWatcher, ScanOptions, WatchHandle, WatchOptions, scan,
+};
 
 use crate::support::{PATIENCE, Tree, check_exact};
 
@@ -66,7 +68,9 @@ fn gated_watch(tree: &Tree, gate: &Arc<Gate>, shard_size: usize) -> WatchHandle 
         let sink = Arc::new(Gated { gate, sink });
         Box::new(OsWatcher::with_shard_size(sink, shard_size)) as _
     };
-    let options = WatchOptions::new();
+    let mut options = WatchOptions::new();
+    // Held up for long, the system's watcher is not to be taken for one that does not work.
+    options.backend = Backend::Native;
     tree.manager
         .create_watch_from(&tree.root(), options, &source)
         .unwrap()

@@ -140,3 +140,15 @@ pub(crate) fn check_exact(watch: &WatchHandle) {
     let report = watch.audit().unwrap();
     assert!(report.is_exact(), "{report:?}");
 }
+
+/// Waits for sets until all of `expected` has been told.
+#[track_caller]
+pub(crate) fn await_all(watch: &WatchHandle, expected: &[&str]) {
+    let mut told = Vec::new();
+    while !expected.iter().all(|text| told.iter().any(|t| t == text)) {
+        match watch.next(PATIENCE).unwrap() {
+            Some(set) => told.extend(texts(&set)),
+            None => panic!("waited for {expected:?}, told {told:?}"),
+        }
+    }
+}
