@@ -248,7 +248,9 @@ impl Driver {
             self.schedule.release(id);
         }
         self.services.close();
+        self.probes.cancel.cancel();
         if how == StopAll::Kill {
+            self.probes.cancel.kill();
             self.services.kill();
             for (_, progress) in self.progress.iter() {
                 if let Some(cancel) = &progress.cancel {

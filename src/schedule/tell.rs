@@ -106,6 +106,8 @@ impl Driver {
     /// Nothing of `wave` is left to do.
     pub(super) fn end(&mut self, mut wave: Wave) {
         self.report_unneeded(&mut wave);
+        // What tools print holds for one run.
+        self.probes = Arc::default();
         self.ports.engine.save();
         if let Some(trouble) = self.ports.tokens.take_trouble() {
             let hint = "commands do not share their jobs; `jobserver = \"off\"` in `[settings]` accepts that";

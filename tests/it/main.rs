@@ -15,6 +15,8 @@ mod deps; //        order, failure, cycles, groups, order-only
 mod errors; //      every kind of bad input: message, exit code, nothing half done
 mod event_schema; // the schema of that contract describes what is written
 mod events; //      the event stream's contract
+mod explain; //     why a task runs, for every cause; `--since`
+mod files; //       `{files}`: the inputs that changed
 mod flags; //       the command line
 mod limits; //      jobs, pools, time, attempts, job tokens
 mod output; //      what tasks print
