@@ -271,6 +271,34 @@ impl Driver {
         self.services.signal(signal);
     }
 
+    /// Prepares, on the global pool and without waiting for it, for changes that come later: what
+    /// is known of files, and the inputs of tasks that have many and succeeded.
+    pub fn prepare(&self) {
+        let succeeded = |id: &TaskId| match self.schedule.state(*id) {
+            TaskState::Ended(outcome) => outcome.is_success(),
+            _ => false,
+        };
+        let tasks: Vec<_> = self.plan.tasks().ids().filter(succeeded).collect();
+        let of = |id| {
+            let examined = self.progress[id].examined.clone()?;
+            Some((self.assignment(id, self.products_of(id)), examined))
+        };
+        let tasks: Vec<_> = tasks.into_iter().filter_map(of).collect();
+        let ports = Arc::clone(&self.ports);
+        rayon::spawn(move || {
+            ports.engine.warm();
+            for (assignment, examined) in tasks {
+                step::prepare_inputs(&ports, &assignment, &examined);
+            }
+        });
+    }
+
+    /// Writes what is not written yet. For the end.
+    pub fn close(&mut self) {
+        self.ports.engine.save();
+        self.tell_of_state();
+    }
+
     /// Whether nothing waits, runs or is being looked at.
     pub fn is_settled(&self) -> bool {
         self.schedule.is_settled() && self.flights.is_empty() && self.services.is_settled()

@@ -209,6 +209,16 @@ pub(super) fn examine(ports: &Ports, assignment: &Assignment) -> Look {
     }
 }
 
+/// Reads the inputs of a task that has many into memory, for later changes; `examined` is how it
+/// was found last.
+pub(super) fn prepare_inputs(ports: &Ports, assignment: &Assignment, examined: &Examined) {
+    let files = assignment.files_now(ports);
+    let tools = examined.tools();
+    let subject = assignment.subject(ports, &files, &tools, None);
+    // What cannot be read now is looked at, and told of, when the task is.
+    drop(ports.engine.prepare_if_large(&subject));
+}
+
 /// What a look at a task gave.
 pub(super) struct Look {
     /// The version of the files that was looked at.

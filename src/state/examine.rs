@@ -20,12 +20,13 @@ use super::live::Seen;
 use super::outputs::{self, Check};
 use super::quick;
 use super::record::{Attempt, Marker, Success};
-use super::subject::{Changed, Demand, Subject};
+use super::subject::{Changed, Demand, Subject, ToolProbe};
 use super::tree::{Leaf, Tree};
 use super::verdict::{Reason, Verdict};
 use super::warning::Warning;
 
-/// Tasks with fewer inputs are kept in memory only when [`Engine::prepare`] asks for it.
+/// Tasks with fewer inputs are kept in memory only when [`Engine::prepare`] asks for it: they are
+/// looked through faster than it is worth memory.
 const LIVE_FILES_MIN: usize = 1000;
 
 /// Why the engine could not do its work for a task.
@@ -124,6 +125,18 @@ impl Examined {
         &self.key
     }
 
+    /// What the task's tools printed when it was examined.
+    #[must_use]
+    pub fn tools(&self) -> Vec<ToolProbe> {
+        let tools = self.definition.tools.iter();
+        let probe = |(command, output): (&String, &Digest)| ToolProbe {
+            command: command.clone(),
+            output: *output,
+            failure: None,
+        };
+        tools.map(probe).collect()
+    }
+
     /// What dependents see of it, if it is fresh: its outputs, or its key if it declares none.
     #[must_use]
     pub fn product(&self) -> Option<Digest> {
@@ -209,25 +222,48 @@ impl Engine<'_> {
     }
 
     /// Reads the inputs of `subject` into memory, some 250 bytes each, so that its first change
-    /// while watching costs as little as the later ones. Worth it from some thousand inputs on.
+    /// while watching costs as little as the later ones. May be called while the task is examined
+    /// elsewhere; it has no effect then.
     ///
     /// # Errors
     /// [`StateError::Inputs`].
     pub fn prepare(&self, subject: &Subject<'_>) -> Result<(), StateError> {
+        self.prepare_inputs(subject, &subject.inputs())
+    }
+
+    /// As [`Self::prepare`], for a task with so many inputs that it is worth it.
+    ///
+    /// # Errors
+    /// [`StateError::Inputs`].
+    pub fn prepare_if_large(&self, subject: &Subject<'_>) -> Result<(), StateError> {
+        let entries = subject.inputs();
+        if entries.len() < LIVE_FILES_MIN || self.live.get(&subject.task.name).is_some() {
+            return Ok(());
+        }
+        self.prepare_inputs(subject, &entries)
+    }
+
+    fn prepare_inputs(
+        &self,
+        subject: &Subject<'_>,
+        entries: &[&FileEntry],
+    ) -> Result<(), StateError> {
         let task = &subject.task.name;
-        let inputs = self.read_all(task, &subject.inputs())?;
+        let looks = self.live.looks(task);
+        let inputs = self.read_all(task, entries)?;
         // This also digests the tree's directories.
         let key = key::key(subject, &Definition::of(subject), &inputs);
-        let seen = Seen {
-            now: inputs.clone(),
-            success: None,
+        let success = match self.records.success(task, &self.warnings) {
+            Some(success) if success.key == key => Some((key, inputs.clone())),
+            Some(success) => {
+                let last = self.last_inputs(task, &success.key);
+                last.map(|last| (success.key, last))
+            }
+            None => None,
         };
-        self.live.put(task, seen);
-        match self.records.success(task, &self.warnings) {
-            Some(success) if success.key == key => self.live.put_success(task, key, inputs),
-            Some(success) => drop(self.last_inputs(task, &success.key)),
-            None => {}
-        }
+        let now = inputs;
+        self.live
+            .put_unless_examined(task, Seen { now, success }, looks);
         Ok(())
     }
 
