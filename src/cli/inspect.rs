@@ -60,7 +60,7 @@ fn why_task(session: &Session, id: TaskId, common: &Common) -> Result<Exit, Fail
             }
             writeln!(out, "  {}", compared(examined))?;
         }
-        Some(Err(error)) => writeln!(out, "  {error}")?,
+        Some(Err(_)) => {}
         None => {
             for other in inspected
                 .iter()
@@ -197,13 +197,7 @@ fn line_of(plan: &Plan, one: &Inspected) -> String {
             Verdict::Fresh => format!("{name}: fresh"),
             Verdict::Stale(reason) => format!("{name}: stale: {reason}"),
         },
-        Some(Err(error)) => {
-            let cause = error
-                .source()
-                .map(|cause| format!(": {cause}"))
-                .unwrap_or_default();
-            format!("{name}: stale: {error}{cause}")
-        }
+        Some(Err(error)) => format!("{name}: stale: {}", with_causes(error)),
         None if one.would_run => format!("{name}: stale: a task it depends on is"),
         None => format!("{name}: fresh"),
     }
@@ -221,9 +215,23 @@ fn described(plan: &Plan, one: &Inspected) -> Value {
             json!({ "task": name, "verdict": verdict, "reason": reason,
                 "also": examined.further_reasons(), "key": examined.key().to_string() })
         }
-        Some(Err(error)) => json!({ "task": name, "verdict": "stale", "error": error.to_string() }),
+        Some(Err(error)) => {
+            json!({ "task": name, "verdict": "stale", "error": with_causes(error) })
+        }
         None => json!({ "task": name, "verdict": if one.would_run { "stale" } else { "fresh" } }),
     }
+}
+
+/// An error with everything that led to it.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += ": ";
+        text += &error.to_string();
+        cause = error.source();
+    }
+    text
 }
 
 /// What a verdict was made from.

@@ -8,10 +8,15 @@ use watchrun::path::{RelPath, Root};
 use super::diagnostics::Failure;
 
 /// The files below `root` that differ from the merge base of `reference` and `HEAD`: committed,
-/// staged, unstaged and untracked, with the old names of renamed ones.
+/// staged, unstaged and untracked, with the old names of renamed ones. `None`: one of the
+/// `watchfiles` is another one than there, which may concern any task.
 ///
 /// A clone too shallow to have the merge base is refused: a guess could leave tasks out.
-pub(crate) fn changed_since(root: &Root, reference: &str) -> Result<Vec<RelPath>, Failure> {
+pub(crate) fn changed_since(
+    root: &Root,
+    reference: &str,
+    watchfiles: &[&RelPath],
+) -> Result<Option<Vec<RelPath>>, Failure> {
     let base = git(root, ["merge-base", "--", reference, "HEAD"].as_slice())?;
     if !base.status.success() {
         let shallow = git(root, &["rev-parse", "--is-shallow-repository"])?;
@@ -32,20 +37,22 @@ pub(crate) fn changed_since(root: &Root, reference: &str) -> Result<Vec<RelPath>
         });
     }
     let base = String::from_utf8_lossy(&base.stdout).trim().to_owned();
-    let tracked = [
-        "diff",
-        "--name-only",
-        "--no-renames",
-        "-z",
-        "--relative",
-        &base,
-    ];
+    let differing = |more: &[&str]| {
+        let diff = ["diff", "--name-only", "--no-renames", "-z", "--relative"];
+        listed(&git(root, &[&diff, more, &[&base]].concat())?)
+    };
+    let modified = differing(&["--diff-filter=M"])?;
+    if watchfiles.iter().any(|path| modified.contains(path)) {
+        return Ok(None);
+    }
     let untracked = ["ls-files", "--others", "--exclude-standard", "-z"];
-    let mut paths = listed(&git(root, &tracked)?)?;
+    let mut paths = differing(&[])?;
+    // What is staged and was changed back on disk would not be seen from there.
+    paths.extend(differing(&["--cached"])?);
     paths.extend(listed(&git(root, &untracked)?)?);
     paths.sort_unstable();
     paths.dedup();
-    Ok(paths)
+    Ok(Some(paths))
 }
 
 fn listed(output: &Output) -> Result<Vec<RelPath>, Failure> {

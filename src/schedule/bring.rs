@@ -81,7 +81,7 @@ pub(super) fn start(
         Restart::Never => RestartRule::Never,
     };
     // It holds no job slot, so it has no part in the job tokens either.
-    let commands = command::commands(task, &ports.root, &[]);
+    let commands = command::commands(task, &ports.root, &[], &[]);
     let Some(command) = commands.into_iter().next() else {
         unreachable!("BUG: service `{}` has no command", task.name);
     };

@@ -8,51 +8,44 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::exec::{self, Command, plain_words};
 use crate::path::{RelDir, RelPath, Root};
-use crate::watchfile::{Invocation, Task, Terminal};
-
-/// What stands for the changed files in a command.
-const FILES: &str = "{files}";
+use crate::watchfile::{FILES, Invocation, Task, Terminal};
 
 /// The shell lines that are executed directly where they may be: only this shell is known.
 const PLAIN_SHELL: [&str; 2] = ["sh", "-c"];
 
-/// Bytes of file names in one shell line. Linux takes 128 KiB in one argument (`MAX_ARG_STRLEN`).
-const LINE_BYTES_MAX: usize = 100 * 1024;
+/// Bytes of file names in one shell line: Linux takes 128 KiB in one argument (`MAX_ARG_STRLEN`).
+const LINE_BYTES_MAX: usize = 127 * 1024;
 
-/// Bytes of file names in one list of words. Linux takes a quarter of the stack limit, 2 MiB as a
-/// rule, for arguments and environment together.
+/// Bytes of file names in one command, though the system may take more: whoever reads it wants to
+/// see an end.
 const WORDS_BYTES_MAX: usize = 1024 * 1024;
 
-/// Whether the command of `task` takes the changed files.
-pub(super) fn takes_files(task: &Task) -> bool {
-    match task.invocation() {
-        Some(Invocation::Line(line)) => line.contains(FILES),
-        Some(Invocation::Words(words)) => words.iter().any(|word| word == FILES),
-        None => false,
-    }
-}
+/// What a command takes beside its own words and variables: the marks of its process tree, the
+/// path of its program, job tokens.
+const SURROUNDINGS_BYTES: usize = 8 * 1024;
 
-/// The commands of `task`, to be run one after the other; `files` are what `{files}` stands for.
-pub(super) fn commands(task: &Task, root: &Root, files: &[RelPath]) -> Vec<Command> {
+/// What the system keeps for each word beside its bytes: an end and a pointer.
+const WORD_BYTES: usize = 1 + size_of::<usize>();
+
+/// The commands of `task`, to be run one after the other; `files` are what `{files}` stands for,
+/// and `inherited` the variables that it has beside its own.
+pub(super) fn commands(
+    task: &Task,
+    root: &Root,
+    files: &[RelPath],
+    inherited: &[(OsString, OsString)],
+) -> Vec<Command> {
     let Some(invocation) = task.invocation() else {
         return Vec::new();
     };
-    let files: Vec<Vec<u8>> = if takes_files(task) {
-        files.iter().map(|f| seen_from(&task.dir, f)).collect()
+    let words = if task.takes_files() {
+        let files: Vec<Vec<u8>> = files.iter().map(|f| seen_from(&task.dir, f)).collect();
+        with_files(task, invocation, &files, room(task, inherited))
     } else {
-        Vec::new()
-    };
-    let words: Vec<Vec<OsString>> = match invocation {
-        Invocation::Line(line) if line.contains(FILES) => {
-            let quoted: Vec<Vec<u8>> = files.iter().map(|file| quote(file)).collect();
-            let line_of = |files: &[Vec<u8>]| shell_words(task, fill_line(line, files));
-            chunks(&quoted, LINE_BYTES_MAX).map(line_of).collect()
-        }
-        Invocation::Line(line) => vec![line_words(task, line)],
-        Invocation::Words(words) if takes_files(task) => chunks(&files, WORDS_BYTES_MAX)
-            .map(|files| fill_words(words, files))
-            .collect(),
-        Invocation::Words(words) => vec![words.iter().map(OsString::from).collect()],
+        vec![match invocation {
+            Invocation::Line(line) => line_words(task, line),
+            Invocation::Words(words) => words.iter().map(OsString::from).collect(),
+        }]
     };
     let own_env = task
         .env
@@ -113,6 +106,61 @@ fn shell_words(task: &Task, line: impl AsRef<OsStr>) -> Vec<OsString> {
         .collect()
 }
 
+/// How many bytes the system takes of a command of `task` beside its variables and what is
+/// written in the watchfile.
+fn room(task: &Task, inherited: &[(OsString, OsString)]) -> usize {
+    let inherited = inherited
+        .iter()
+        .map(|(name, value)| name.len() + value.len());
+    let own = task
+        .env
+        .iter()
+        .map(|(name, value)| name.len() + value.len());
+    let variables = inherited.chain(own).map(|bytes| bytes + 1 + WORD_BYTES);
+    let arguments = definition_words(task).map(|word| word.len() + WORD_BYTES);
+    let taken = variables.chain(arguments).sum::<usize>() + SURROUNDINGS_BYTES;
+    exec::argument_bytes_max().saturating_sub(taken)
+}
+
+fn definition_words(task: &Task) -> impl Iterator<Item = &String> {
+    let (line, words) = match task.invocation() {
+        Some(Invocation::Line(line)) => (Some(line), &task.shell),
+        Some(Invocation::Words(words)) => (None, words),
+        None => (None, &task.shell),
+    };
+    words.iter().chain(line)
+}
+
+/// The words of as many commands as it takes to give `files` to all.
+fn with_files(
+    task: &Task,
+    invocation: &Invocation,
+    files: &[Vec<u8>],
+    room: usize,
+) -> Vec<Vec<OsString>> {
+    match invocation {
+        Invocation::Line(line) => {
+            let places = line.matches(FILES).count();
+            let in_line = LINE_BYTES_MAX.saturating_sub(line.len()) / places;
+            // What the shell starts is given the same as words.
+            let in_words = WORDS_BYTES_MAX.min(room / 2) / places;
+            let quoted: Vec<Vec<u8>> = files.iter().map(|file| quote(file)).collect();
+            let fits = |files: usize, bytes: usize| {
+                bytes + files <= in_line && bytes + files * WORD_BYTES <= in_words
+            };
+            let line_of = |files: &[Vec<u8>]| shell_words(task, fill_line(line, files));
+            chunks(&quoted, fits).map(line_of).collect()
+        }
+        Invocation::Words(words) => {
+            let places = words.iter().filter(|word| *word == FILES).count();
+            let in_words = WORDS_BYTES_MAX.min(room) / places;
+            let fits = |files: usize, bytes: usize| bytes + files * WORD_BYTES <= in_words;
+            let words_of = |files: &[Vec<u8>]| fill_words(words, files);
+            chunks(files, fits).map(words_of).collect()
+        }
+    }
+}
+
 fn fill_line(line: &str, quoted: &[Vec<u8>]) -> OsString {
     let all = quoted.join(&b' ');
     let parts: Vec<&[u8]> = line.split(FILES).map(str::as_bytes).collect();
@@ -133,19 +181,23 @@ fn fill_words(words: &[String], files: &[Vec<u8>]) -> Vec<OsString> {
     words.iter().flat_map(fill).collect()
 }
 
-/// Splits `files` so that no piece holds more than `bytes_max`, or only one file.
-fn chunks(files: &[Vec<u8>], bytes_max: usize) -> impl Iterator<Item = &[Vec<u8>]> {
+/// Splits `files` into pieces whose number of files and bytes `fits`, or that are one file.
+fn chunks(
+    files: &[Vec<u8>],
+    fits: impl Fn(usize, usize) -> bool,
+) -> impl Iterator<Item = &[Vec<u8>]> {
     let mut rest = files;
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
-        let mut bytes = 0;
-        let fits = |file: &&Vec<u8>| {
-            bytes += file.len() + 1;
-            bytes <= bytes_max
-        };
-        let n = rest.iter().take_while(fits).count().max(1);
+        let (mut n, mut bytes) = (0, 0);
+        while let Some(file) = rest.get(n)
+            && (n == 0 || fits(n + 1, bytes + file.len()))
+        {
+            n += 1;
+            bytes += file.len();
+        }
         let (chunk, tail) = rest.split_at(n);
         rest = tail;
         Some(chunk)
@@ -209,7 +261,7 @@ mod tests {
             .iter()
             .map(|file| RelPath::new(file.as_bytes()).unwrap())
             .collect();
-        let found: Vec<Vec<String>> = commands(plan.task(TaskId::new(0)), &root, &files)
+        let found: Vec<Vec<String>> = commands(plan.task(TaskId::new(0)), &root, &files, &[])
             .into_iter()
             .map(|c| {
                 c.words
@@ -257,9 +309,52 @@ mod tests {
     #[test]
     fn more_files_than_fit_make_more_commands() {
         let files = vec![vec![b'x'; 40]; 5];
-        let sizes: Vec<usize> = chunks(&files, 100).map(<[_]>::len).collect();
-        assert_eq!(sizes, [2, 2, 1]);
-        let sizes: Vec<usize> = chunks(&files, 10).map(<[_]>::len).collect();
-        assert_eq!(sizes, [1, 1, 1, 1, 1]);
+        let sizes = |files_max: usize, bytes_max: usize| -> Vec<usize> {
+            let fits = |files: usize, bytes: usize| files <= files_max && bytes <= bytes_max;
+            chunks(&files, fits).map(<[_]>::len).collect()
+        };
+        assert_eq!(sizes(9, 100), [2, 2, 1]);
+        assert_eq!(sizes(3, 1000), [3, 2]);
+        assert_eq!(sizes(9, 10), [1, 1, 1, 1, 1]);
+    }
+
+    /// The most that one command of `definition` holds: bytes of one word, and of all with their
+    /// pointers.
+    #[track_caller]
+    fn largest(definition: &str, inherited: &[(OsString, OsString)]) -> (usize, usize) {
+        let plan = Plan::new(parse(&format!("[tasks]\nt = {definition}\n"))).unwrap();
+        let root = Root::new(std::path::Path::new("/r")).unwrap();
+        let files: Vec<RelPath> = (0..200_000)
+            .map(|n| RelPath::new(format!("{n}'").as_bytes()).unwrap())
+            .collect();
+        let commands = commands(plan.task(TaskId::new(0)), &root, &files, inherited);
+        assert!(commands.len() > 1);
+        let word = commands.iter().flat_map(|command| &command.words);
+        let all = commands.iter().map(|command| {
+            let words = command.words.iter();
+            words.map(|word| word.len() + WORD_BYTES).sum()
+        });
+        (
+            word.map(|word| word.len()).max().unwrap(),
+            all.max().unwrap(),
+        )
+    }
+
+    #[test]
+    fn short_names_are_counted_with_their_pointers_and_each_place_counts() {
+        let limit = exec::argument_bytes_max();
+        for definition in [
+            "'l {files}'",
+            "'l {files} -- {files}'",
+            "{ run = ['l', '{files}'] }",
+            "{ run = ['l', '{files}', '--', '{files}'] }",
+        ] {
+            let (word, all) = largest(definition, &[]);
+            assert!(word < 128 * 1024, "{definition}: {word}");
+            assert!(all < limit, "{definition}: {all}");
+        }
+        let large = vec![("A".into(), "x".repeat(limit - 32 * 1024).into())];
+        let (_, all) = largest("{ run = ['l', '{files}'] }", &large);
+        assert!(all < 32 * 1024, "{all}");
     }
 }

@@ -262,7 +262,9 @@ impl Driver {
             self.schedule.release(id);
         }
         self.services.close();
+        self.probes.cancel.cancel();
         if how == StopAll::Kill {
+            self.probes.cancel.kill();
             self.services.kill();
             for (_, progress) in self.progress.iter() {
                 if let Some(cancel) = &progress.cancel {
@@ -281,6 +283,34 @@ impl Driver {
             cancel.signal(signal);
         }
         self.services.signal(signal);
+    }
+
+    /// Prepares, on the global pool and without waiting for it, for changes that come later: what
+    /// is known of files, and the inputs of tasks that have many and succeeded.
+    pub fn prepare(&self) {
+        let succeeded = |id: &TaskId| match self.schedule.state(*id) {
+            TaskState::Ended(outcome) => outcome.is_success(),
+            _ => false,
+        };
+        let tasks: Vec<_> = self.plan.tasks().ids().filter(succeeded).collect();
+        let of = |id| {
+            let examined = self.progress[id].examined.clone()?;
+            Some((self.assignment(id, self.products_of(id)), examined))
+        };
+        let tasks: Vec<_> = tasks.into_iter().filter_map(of).collect();
+        let ports = Arc::clone(&self.ports);
+        rayon::spawn(move || {
+            ports.engine.warm();
+            for (assignment, examined) in tasks {
+                step::prepare_inputs(&ports, &assignment, &examined);
+            }
+        });
+    }
+
+    /// Writes what is not written yet. For the end.
+    pub fn close(&mut self) {
+        self.ports.engine.save();
+        self.tell_of_state();
     }
 
     /// Whether nothing waits, runs or is being looked at.

@@ -84,8 +84,8 @@ impl Driver {
             return;
         }
         let progress = &mut self.progress[id];
-        if progress.exhausted {
-            progress.exhausted = false;
+        let gave_up = std::mem::take(&mut progress.exhausted);
+        if gave_up {
             progress.settled = Some((*examined.key(), Outcome::Done));
         }
         let settled = progress.settled.filter(|(key, _)| key == examined.key());
@@ -114,7 +114,8 @@ impl Driver {
             }
             if outcome == Outcome::Fresh && self.is_service(id) {
                 self.service_is_fresh(id);
-            } else {
+            } else if !gave_up {
+                // What was given up has been told of when its last run ended.
                 self.finished_again(id, outcome);
             }
         }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::command;
@@ -139,41 +139,71 @@ impl Assignment {
     }
 }
 
-/// What tools printed, each asked once in the life of a plan.
+/// What tools printed, each asked once in a run.
 #[derive(Debug, Default)]
 pub(super) struct Probes {
-    // Guards the answers. Leaf lock, held for one look-up or one insertion, never while a tool
-    // runs: two tasks that ask at the same moment may both run it.
-    known: Mutex<Vec<(TaskId, Arc<[ToolProbe]>)>>,
+    // Guards which tools were asked. Leaf lock, held for one look-up or one insertion, never while
+    // a tool runs.
+    known: Mutex<Vec<(Command, Answer)>>,
+    /// Stops those that run.
+    pub(super) cancel: Cancel,
+}
+
+/// What one tool printed, or will have when whoever asked first has the answer.
+type Answer = Arc<OnceLock<Printed>>;
+
+/// What a tool printed and how it ended.
+#[derive(Clone, Debug)]
+struct Printed {
+    digest: Digest,
+    failure: Option<String>,
 }
 
 impl Probes {
     /// The answers of the tools of one task. Blocks while they run.
-    fn of(&self, ports: &Ports, assignment: &Assignment) -> Arc<[ToolProbe]> {
+    fn of(&self, ports: &Ports, assignment: &Assignment) -> Vec<ToolProbe> {
         let task = assignment.task();
-        if task.tools.is_empty() {
-            return Arc::default();
-        }
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, answers)) = known().iter().find(|(id, _)| *id == assignment.id) {
-            return Arc::clone(answers);
-        }
         let probe = |line: &String| {
-            let mut printed = Vec::new();
             let command = command::probe(task, &ports.root, line);
-            let ended = ports.executor.run(&command, &Cancel::new(), &mut |bytes| {
-                printed.extend_from_slice(bytes);
-            });
-            // How it ended counts too: a tool that is gone is not one that prints nothing.
-            printed.extend_from_slice(format!("\0{ended:?}").as_bytes());
+            let answer = self.answer(&command);
+            let printed = answer.get_or_init(|| ask(ports, &command, &self.cancel));
             ToolProbe {
                 command: line.clone(),
-                output: Digest::of(&printed),
+                output: printed.digest,
+                failure: printed.failure.clone(),
             }
         };
-        let answers: Arc<[ToolProbe]> = task.tools.iter().map(probe).collect();
-        known().push((assignment.id, Arc::clone(&answers)));
-        answers
+        task.tools.iter().map(probe).collect()
+    }
+
+    fn answer(&self, command: &Command) -> Answer {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, answer)) = known.iter().find(|(asked, _)| asked == command) {
+            return Arc::clone(answer);
+        }
+        let answer = Answer::default();
+        known.push((command.clone(), Arc::clone(&answer)));
+        answer
+    }
+}
+
+fn ask(ports: &Ports, command: &Command, cancel: &Cancel) -> Printed {
+    let mut printed = Vec::new();
+    let ended = ports.executor.run(command, cancel, &mut |bytes| {
+        printed.extend_from_slice(bytes);
+    });
+    // How it ended counts too: a tool that is gone is not one that prints nothing.
+    printed.extend_from_slice(format!("\0{ended:?}").as_bytes());
+    let failure = match ended {
+        Ended::Exited(status) if status.is_success() => None,
+        Ended::Exited(status) => Some(format!("failed: {status}")),
+        Ended::TimedOut => Some("timed out".to_owned()),
+        Ended::Cancelled => Some("was cancelled".to_owned()),
+        Ended::NotStarted(error) => Some(format!("cannot be asked: {error}")),
+    };
+    Printed {
+        digest: Digest::of(&printed),
+        failure,
     }
 }
 
@@ -187,6 +217,16 @@ pub(super) fn examine(ports: &Ports, assignment: &Assignment) -> Look {
         version: files.version,
         result: ports.engine.examine(&subject),
     }
+}
+
+/// Reads the inputs of a task that has many into memory, for later changes; `examined` is how it
+/// was found last.
+pub(super) fn prepare_inputs(ports: &Ports, assignment: &Assignment, examined: &Examined) {
+    let files = assignment.files_now(ports);
+    let tools = examined.tools();
+    let subject = assignment.subject(ports, &files, &tools, None);
+    // What cannot be read now is looked at, and told of, when the task is.
+    drop(ports.engine.prepare_if_large(&subject));
 }
 
 /// What a look at a task gave.
@@ -290,13 +330,13 @@ fn errand(
     lock: Option<DiskLock>,
 ) -> Prepared {
     let task = assignment.task();
-    let files = if command::takes_files(task) {
+    let files = if task.takes_files() {
         ports.engine.changed_files(&examined)
     } else {
         Vec::new()
     };
     ports.engine.begin(&mut examined, start);
-    let mut commands = command::commands(task, &ports.root, &files);
+    let mut commands = command::commands(task, &ports.root, &files, &ports.environment);
     ports
         .tokens
         .share(&*ports.executor, &ports.root, &mut commands);

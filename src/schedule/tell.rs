@@ -107,17 +107,16 @@ impl Driver {
     /// Nothing of `wave` is left to do.
     pub(super) fn end(&mut self, mut wave: Wave) {
         self.report_unneeded(&mut wave);
-        self.ports.engine.save();
+        // What tools print holds for one run.
+        self.probes = Arc::default();
+        match self.options.mode {
+            Mode::Once => self.ports.engine.save(),
+            Mode::Watching => self.ports.engine.save_between(),
+        }
+        self.tell_of_state();
         if let Some(trouble) = self.ports.tokens.take_trouble() {
             let hint = "commands do not share their jobs; `jobserver = \"off\"` in `[settings]` accepts that";
             self.warn("jobserver", trouble, Some(hint.to_owned()));
-        }
-        for warning in self.ports.engine.take_warnings() {
-            self.warn(
-                warning.kind(),
-                warning.to_string(),
-                Some(warning.hint().to_owned()),
-            );
         }
         let Some(run) = wave.run else { return };
         let ok = !wave.outcomes.keys().any(|&id| self.schedule.has_failed(id));
@@ -128,6 +127,17 @@ impl Driver {
             counts,
             duration_ms,
         });
+    }
+
+    /// Tells of what went wrong with the state.
+    pub(super) fn tell_of_state(&mut self) {
+        for warning in self.ports.engine.take_warnings() {
+            self.warn(
+                warning.kind(),
+                warning.to_string(),
+                Some(warning.hint().to_owned()),
+            );
+        }
     }
 
     /// Services that were not started are as fresh as what did not need them.

@@ -51,6 +51,7 @@ impl Session {
         let mut tell = move |event| (observe.borrow_mut())(event);
         let ended = self.attend(&live, &mut driver, &mut tell);
         live.handle.close();
+        driver.close();
         Ok(ended)
     }
 
@@ -63,6 +64,7 @@ impl Session {
     ) -> Ended {
         let mut idle = Idle::Owed;
         let mut stopping = false;
+        let mut prepared = false;
         loop {
             if driver.is_settled() {
                 if stopping {
@@ -79,6 +81,9 @@ impl Session {
                 (Idle::Checked, None) if driver.is_settled() => {
                     idle = Idle::Told;
                     tell(RunEvent::Idle);
+                    if !std::mem::replace(&mut prepared, true) {
+                        driver.prepare();
+                    }
                     continue;
                 }
                 (_, None) => {

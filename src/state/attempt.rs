@@ -158,10 +158,11 @@ impl Engine<'_> {
 
     /// Makes a stale task fresh from the store, if its key has been run before: its outputs are
     /// put in place and verified, and what is there already and right is left alone. `None` when
-    /// it has to run. Begins by itself; nothing has to be called before or after.
+    /// it has to run, as when something cannot be written. Begins by itself; nothing has to be
+    /// called before or after.
     ///
     /// # Errors
-    /// [`StateError::Outputs`] and [`StateError::Restore`]; the task is stale then and may run.
+    /// [`StateError::Outputs`]; the task is stale then.
     pub fn restore(
         &self,
         examined: &Examined,
@@ -241,17 +242,21 @@ impl Engine<'_> {
         let ended = restorer.run(result, &task.outputs, || {
             self.try_mark(examined, Attempt::Begun, moved)
         });
-        let ended = ended.map_err(|source| StateError::Restore {
-            task: task.name.clone(),
-            source,
-        })?;
         let written = match ended {
-            Ended::Done { written } => written,
-            Ended::Missing => {
+            Ok(Ended::Done { written }) => written,
+            Ok(Ended::Missing) => {
                 self.store.forget(&examined.key);
                 return Ok(None);
             }
-            Ended::Obstructed => return Ok(None),
+            Ok(Ended::Obstructed) => return Ok(None),
+            Err(error) => {
+                // Whatever is half in place, the marker says so, and the command makes it anew.
+                self.warnings.push(Warning::NotRestored {
+                    path: error.path.clone(),
+                    reason: error.source.to_string(),
+                });
+                return Ok(None);
+            }
         };
         let (mut outputs, _) = self.read_outputs(task)?;
         // What another task may produce too was left alone and is not part of this result.

@@ -24,6 +24,15 @@ use super::warning::{Warning, Warnings};
 /// How often a file that changes under the reader is read before it is taken as it is.
 const READS_MAX: u32 = 3;
 
+/// Whether more is to come after what is learnt so far is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Saving {
+    /// Yes: it is written if it is much.
+    Between,
+    /// No.
+    AtTheEnd,
+}
+
 /// Reads files of one root.
 pub(super) struct Contents<'d> {
     disk: &'d dyn Disk,
@@ -99,11 +108,14 @@ impl<'d> Contents<'d> {
         Ok(leaves)
     }
 
-    /// The bytes of the index file if it has to be written.
-    pub(super) fn take_changes(&self) -> Option<Vec<u8>> {
+    /// The bytes of the index file if it has to be written; `when` it is worth it.
+    pub(super) fn take_changes(&self, when: Saving) -> Option<Vec<u8>> {
         let index = self.index.get()?;
         let today = day(self.hash_time());
         let mut index = index.write().unwrap_or_else(PoisonError::into_inner);
+        if when == Saving::Between && !index.has_learnt_much() {
+            return None;
+        }
         index.take_changes(today)
     }
 
@@ -122,7 +134,7 @@ impl<'d> Contents<'d> {
     fn index(&self, warnings: &Warnings) -> &RwLock<Index> {
         self.index.get_or_init(|| {
             let index = match self.disk.read(&self.index_path) {
-                Ok(bytes) => Index::decode(&bytes).unwrap_or_else(|spoiled| {
+                Ok(bytes) => Index::decode(bytes).unwrap_or_else(|spoiled| {
                     warnings.push(Warning::StateDiscarded {
                         path: self.index_path.clone(),
                         reason: spoiled.to_string(),

@@ -9,7 +9,7 @@ use crate::disk::{Disk, DiskError, DiskLock, LockWait};
 use crate::path::Root;
 use crate::task_id::TaskName;
 
-use super::contents::Contents;
+use super::contents::{Contents, Saving};
 use super::gc::{self, Collected};
 use super::live::Live;
 use super::outputs;
@@ -186,10 +186,20 @@ impl<'d> Engine<'d> {
     /// Writes what was learnt and is not on disk yet, and collects the store if much was added.
     /// Called when a run ends; what a crash loses by not calling it costs time only.
     pub fn save(&self) {
+        self.write(Saving::AtTheEnd);
+    }
+
+    /// As [`Self::save`], when more is to come: what costs as much as the project is large waits
+    /// until there is enough of it.
+    pub fn save_between(&self) {
+        self.write(Saving::Between);
+    }
+
+    fn write(&self, when: Saving) {
         if self.options.access == Access::ReadOnly {
             return;
         }
-        if let Some(bytes) = self.contents.take_changes() {
+        if let Some(bytes) = self.contents.take_changes(when) {
             self.note(self.disk.write_atomic(&self.dir.join("index"), &bytes));
         }
         self.note(self.records.compact(&self.warnings));
@@ -328,10 +338,21 @@ impl<'d> Engine<'d> {
         let [place @ .., _, _, _, _, _, _, _, _] = key_of(task);
         // Different tasks have different places, short of an accident in 2^31 tasks.
         let place = u64::from_le_bytes(place) >> 2;
-        match self
-            .disk
-            .lock(&self.dir.join("lock").join("tasks"), place, wait)
-        {
+        let path = self.dir.join("lock").join("tasks");
+        let lock = || self.disk.lock(&path, place, wait);
+        let locked = match lock() {
+            // Somebody removed the state; it is made anew.
+            Err(error) if error.is_not_found() => {
+                self.warnings.push(Warning::StateDiscarded {
+                    path: self.dir.clone(),
+                    reason: "it was removed".to_owned(),
+                });
+                let top = self.root.as_path().join(".watchrun");
+                make_dirs(self.disk, &top, &self.dir).and_then(|()| lock())
+            }
+            locked => locked,
+        };
+        match locked {
             Ok(Some(lock)) => Locked::Held(lock),
             Ok(None) => Locked::Busy,
             Err(error) => {

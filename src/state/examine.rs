@@ -20,11 +20,13 @@ use super::live::Seen;
 use super::outputs::{self, Check};
 use super::quick;
 use super::record::{Attempt, Marker, Success};
-use super::subject::{Changed, Demand, Subject};
+use super::subject::{Changed, Demand, Subject, ToolProbe};
 use super::tree::{Leaf, Tree};
 use super::verdict::{Reason, Verdict};
+use super::warning::Warning;
 
-/// Tasks with fewer inputs are kept in memory only when [`Engine::prepare`] asks for it.
+/// Tasks with fewer inputs are kept in memory only when [`Engine::prepare`] asks for it: they are
+/// looked through faster than it is worth memory.
 const LIVE_FILES_MIN: usize = 1000;
 
 /// Why the engine could not do its work for a task.
@@ -47,14 +49,6 @@ pub enum StateError {
         /// What failed.
         source: DiskError,
     },
-    /// Outputs could not be put back; some may be, the task is stale.
-    #[error("cannot restore the outputs of task `{task}`")]
-    Restore {
-        /// The task.
-        task: TaskName,
-        /// What failed.
-        source: DiskError,
-    },
 }
 
 /// A task as it was found: the verdict, and what recording a run needs.
@@ -69,6 +63,16 @@ pub struct Examined {
     pub(super) inputs: Option<Tree>,
     pub(super) success: Option<Arc<Success>>,
     pub(super) marker: Option<Marker>,
+    pub(super) extent: Extent,
+}
+
+/// Which inputs a command with `{files}` is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All: the last success says nothing about any of them.
+    All,
+    /// Those that differ from the last success.
+    Changed,
 }
 
 impl Examined {
@@ -90,10 +94,47 @@ impl Examined {
         &self.also
     }
 
+    /// Says that what the direct deps in `names` will produce is not known: a difference to what
+    /// they produced says nothing, and neither does that there is none.
+    #[must_use]
+    pub fn with_stale_deps(mut self, names: &[TaskName]) -> Self {
+        let stale = names.iter().map(|name| Reason::DepStale {
+            name: name.to_string(),
+        });
+        let is_guess = |reason: &Reason| match reason {
+            Reason::Dep { name } => names.iter().any(|stale| stale.as_str() == name),
+            _ => false,
+        };
+        let known = match mem::replace(&mut self.verdict, Verdict::Fresh) {
+            Verdict::Fresh => None,
+            Verdict::Stale(reason) => Some(reason),
+        };
+        let also = mem::take(&mut self.also);
+        let known = known.into_iter().chain(also);
+        let mut all = known.filter(|reason| !is_guess(reason)).chain(stale);
+        if let Some(first) = all.next() {
+            self.verdict = Verdict::Stale(first);
+        }
+        self.also = all.collect();
+        self
+    }
+
     /// The identity of its result.
     #[must_use]
     pub fn key(&self) -> &Digest {
         &self.key
+    }
+
+    /// What the task's tools printed when it was examined.
+    #[must_use]
+    pub fn tools(&self) -> Vec<ToolProbe> {
+        let tools = self.definition.tools.iter();
+        let probe = |(command, output): (&String, &Digest)| ToolProbe {
+            command: command.clone(),
+            output: *output,
+            failure: None,
+        };
+        tools.map(probe).collect()
     }
 
     /// What dependents see of it, if it is fresh: its outputs, or its key if it declares none.
@@ -134,6 +175,7 @@ impl Engine<'_> {
     /// [`StateError::Inputs`] and [`StateError::Outputs`].
     pub fn examine(&self, subject: &Subject<'_>) -> Result<Examined, StateError> {
         let task = &subject.task.name;
+        self.warn_of_tools(subject);
         let definition = Definition::of(subject);
         let (success, marker) = self.records.look(task, &self.warnings);
         let success = success.map(Arc::new);
@@ -163,6 +205,7 @@ impl Engine<'_> {
                 inputs: None,
                 success: Some(Arc::clone(success)),
                 marker,
+                extent: Extent::Changed,
             });
         }
         let inputs = self.read_all(task, &entries)?;
@@ -179,38 +222,76 @@ impl Engine<'_> {
     }
 
     /// Reads the inputs of `subject` into memory, some 250 bytes each, so that its first change
-    /// while watching costs as little as the later ones. Worth it from some thousand inputs on.
+    /// while watching costs as little as the later ones. May be called while the task is examined
+    /// elsewhere; it has no effect then.
     ///
     /// # Errors
     /// [`StateError::Inputs`].
     pub fn prepare(&self, subject: &Subject<'_>) -> Result<(), StateError> {
+        self.prepare_inputs(subject, &subject.inputs())
+    }
+
+    /// As [`Self::prepare`], for a task with so many inputs that it is worth it.
+    ///
+    /// # Errors
+    /// [`StateError::Inputs`].
+    pub fn prepare_if_large(&self, subject: &Subject<'_>) -> Result<(), StateError> {
+        let entries = subject.inputs();
+        if entries.len() < LIVE_FILES_MIN || self.live.get(&subject.task.name).is_some() {
+            return Ok(());
+        }
+        self.prepare_inputs(subject, &entries)
+    }
+
+    fn prepare_inputs(
+        &self,
+        subject: &Subject<'_>,
+        entries: &[&FileEntry],
+    ) -> Result<(), StateError> {
         let task = &subject.task.name;
-        let inputs = self.read_all(task, &subject.inputs())?;
+        let looks = self.live.looks(task);
+        let inputs = self.read_all(task, entries)?;
         // This also digests the tree's directories.
         let key = key::key(subject, &Definition::of(subject), &inputs);
-        let seen = Seen {
-            now: inputs.clone(),
-            success: None,
+        let success = match self.records.success(task, &self.warnings) {
+            Some(success) if success.key == key => Some((key, inputs.clone())),
+            Some(success) => {
+                let last = self.last_inputs(task, &success.key);
+                last.map(|last| (success.key, last))
+            }
+            None => None,
         };
-        self.live.put(task, seen);
-        match self.records.success(task, &self.warnings) {
-            Some(success) if success.key == key => self.live.put_success(task, key, inputs),
-            Some(success) => drop(self.last_inputs(task, &success.key)),
-            None => {}
-        }
+        let now = inputs;
+        self.live
+            .put_unless_examined(task, Seen { now, success }, looks);
         Ok(())
     }
 
     /// The inputs that a command with `{files}` is given: those that are new or differ from the
-    /// last success, all of them if there is none. In order of path.
+    /// last success; all of them if there is none, or if more than files differs from it. In
+    /// order of path.
     #[must_use]
     pub fn changed_files(&self, examined: &Examined) -> Vec<RelPath> {
         let Some(now) = &examined.inputs else {
             return Vec::new();
         };
-        let last = examined.success.as_ref();
-        let last = last.and_then(|success| self.last_inputs(&examined.task, &success.key));
+        let last = match (examined.extent, &examined.success) {
+            (Extent::Changed, Some(success)) => self.last_inputs(&examined.task, &success.key),
+            (Extent::All, _) | (_, None) => None,
+        };
         compare::changed_since(&last.unwrap_or_default(), now)
+    }
+
+    fn warn_of_tools(&self, subject: &Subject<'_>) {
+        for tool in subject.tools {
+            if let Some(reason) = &tool.failure {
+                self.warnings.push(Warning::ToolFailed {
+                    task: subject.task.name.clone(),
+                    command: tool.command.clone(),
+                    reason: reason.clone(),
+                });
+            }
+        }
     }
 
     fn judge(
@@ -247,22 +328,26 @@ impl Engine<'_> {
                 }
             }
         }
-        let mut reasons = rank(subject, &key, reasons, success.is_some(), marker);
-        let verdict = if reasons.is_empty() {
-            Verdict::Fresh
-        } else {
-            Verdict::Stale(reasons.remove(0))
-        };
-        Ok(Examined {
+        let reasons = rank(subject, &key, reasons, success.is_some(), marker);
+        let mut examined = Examined {
             task: task.clone(),
-            verdict,
+            extent: extent(&reasons),
+            verdict: Verdict::Fresh,
             also: reasons,
             key,
             definition,
             inputs: Some(inputs),
             success,
             marker,
-        })
+        };
+        if subject.task.takes_files() && self.changed_files(&examined).is_empty() {
+            // There is no file to give to it: what it did last still stands.
+            examined.also.clear();
+        }
+        if !examined.also.is_empty() {
+            examined.verdict = Verdict::Stale(examined.also.remove(0));
+        }
+        Ok(examined)
     }
 
     /// The inputs as they are now, when they were like `tree` and at most `paths` changed since.
@@ -423,6 +508,25 @@ fn may_be_fresh(subject: &Subject<'_>) -> bool {
     subject.demand == Demand::IfStale && subject.task.caching == Caching::On
 }
 
+/// How far the last success still holds for inputs that did not change, when a task is stale
+/// because of `reasons`. An attempt that came to nothing takes nothing away from it.
+fn extent(reasons: &[Reason]) -> Extent {
+    let is_of_files = |reason: &Reason| {
+        matches!(
+            reason,
+            Reason::Input(_)
+                | Reason::PreviousFailed { .. }
+                | Reason::Interrupted
+                | Reason::InputsMoved
+        )
+    };
+    if reasons.iter().all(is_of_files) {
+        Extent::Changed
+    } else {
+        Extent::All
+    }
+}
+
 /// All reasons, the one to name first at the front. Empty: fresh.
 fn rank(
     subject: &Subject<'_>,
@@ -448,8 +552,8 @@ fn rank(
     });
     let is_same_attempt = marker.is_some_and(|marker| marker.key == *key);
     let never = (!has_succeeded).then_some(Reason::NeverSucceeded);
-    let failed_first = matches!(attempt, Some(Reason::PreviousFailed { .. })) && !has_succeeded;
-    if is_same_attempt || failed_first {
+    // That it never succeeded is no news beside what became of the attempt.
+    if is_same_attempt || (attempt.is_some() && !has_succeeded) {
         reasons.extend(attempt);
         reasons.extend(never);
         reasons.extend(differences);

@@ -16,6 +16,9 @@ use super::frame::{self, Kind, Spoiled};
 /// An entry that was not used for so many days is dropped when the index is written.
 const KEEP_DAYS: u16 = 30;
 
+/// With fewer entries it is written in less than a millisecond.
+const SMALL: usize = 2000;
+
 /// Six words of stat data (the mode with the day) and a digest.
 const ROW: usize = 6 * 8 + 32;
 /// Where a path ends.
@@ -42,10 +45,11 @@ impl Index {
     ///
     /// # Errors
     /// [`Spoiled`].
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Spoiled> {
-        let payload = frame::open(Kind::Index, bytes)?;
+    pub(super) fn decode(mut bytes: Vec<u8>) -> Result<Self, Spoiled> {
+        let header = bytes.len() - frame::open(Kind::Index, &bytes)?.len();
+        bytes.drain(..header);
         Ok(Self {
-            base: Base::new(payload.to_vec()).ok_or(Spoiled::Torn)?,
+            base: Base::new(bytes).ok_or(Spoiled::Torn)?,
             learnt: HashMap::new(),
         })
     }
@@ -67,6 +71,11 @@ impl Index {
         let bytes = frame::wrap(Kind::Index, &base.bytes);
         self.base = base;
         Some(bytes)
+    }
+
+    /// Whether so much was learnt that it is worth to write all of it again.
+    pub(super) fn has_learnt_much(&self) -> bool {
+        self.base.len() < SMALL || self.learnt.len() >= self.base.len() / 16
     }
 
     /// The digest of the file at `path` if it still is as `stat` says.
@@ -260,10 +269,10 @@ mod tests {
         }
         let bytes = index.take_changes(20_000).unwrap();
         assert_eq!(index.take_changes(20_000), None, "nothing is new");
-        let mut read = Index::decode(&bytes).unwrap();
+        let mut read = Index::decode(bytes).unwrap();
         read.learn(&path(7), stat(8), digest(9), 20_000);
         let bytes = read.take_changes(20_000).unwrap();
-        let read = Index::decode(&bytes).unwrap();
+        let read = Index::decode(bytes).unwrap();
         for n in (0..50).filter(|&n| n != 7) {
             assert_eq!(read.get(&path(n), &stat(n)), Some(digest(n)));
             assert_eq!(read.get(&path(n), &stat(n + 1)), None);

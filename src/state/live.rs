@@ -15,8 +15,20 @@ use super::tree::Tree;
 #[derive(Debug, Default)]
 pub(super) struct Live {
     // Guards the map. Leaf lock, held for one lookup or insert.
-    tasks: Mutex<HashMap<TaskName, Seen>>,
+    tasks: Mutex<HashMap<TaskName, Slot>>,
 }
+
+/// What is kept of one task.
+#[derive(Debug, Default)]
+struct Slot {
+    seen: Option<Seen>,
+    /// How often it was examined.
+    looks: u64,
+}
+
+/// How often a task had been examined at some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Looks(u64);
 
 /// What was seen of one task. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -29,29 +41,69 @@ pub(super) struct Seen {
 
 impl Live {
     pub(super) fn get(&self, task: &TaskName) -> Option<Seen> {
-        self.lock(|tasks| tasks.get(task).cloned())
+        self.lock(|tasks| tasks.get(task)?.seen.clone())
     }
 
-    /// Takes what was seen of a task out: until it is put back, nothing is believed of it.
+    /// Takes what was seen of a task out, for an examination: until it is put back, nothing is
+    /// believed of it.
     pub(super) fn take(&self, task: &TaskName) -> Option<Seen> {
-        self.lock(|tasks| tasks.remove(task))
+        self.lock(|tasks| {
+            let slot = tasks.entry(task.clone()).or_default();
+            slot.looks += 1;
+            slot.seen.take()
+        })
     }
 
     /// Notes how a task was found.
     pub(super) fn put(&self, task: &TaskName, seen: Seen) {
-        self.lock(|tasks| drop(tasks.insert(task.clone(), seen)));
+        self.lock(|tasks| tasks.entry(task.clone()).or_default().seen = Some(seen));
+    }
+
+    pub(super) fn looks(&self, task: &TaskName) -> Looks {
+        self.lock(|tasks| Looks(tasks.get(task).map_or(0, |slot| slot.looks)))
+    }
+
+    /// As [`Self::put`], unless the task was examined after it had been `looks` times: whoever
+    /// did that may have been told of changes that `seen` does not know.
+    pub(super) fn put_unless_examined(&self, task: &TaskName, seen: Seen, looks: Looks) {
+        self.lock(|tasks| {
+            let slot = tasks.entry(task.clone()).or_default();
+            if Looks(slot.looks) == looks {
+                slot.seen = Some(seen);
+            }
+        });
     }
 
     /// Notes what a success was made from, if the task is kept here at all.
     pub(super) fn put_success(&self, task: &TaskName, key: Digest, inputs: Tree) {
         self.lock(|tasks| {
-            if let Some(seen) = tasks.get_mut(task) {
+            if let Some(seen) = tasks.get_mut(task).and_then(|slot| slot.seen.as_mut()) {
                 seen.success = Some((key, inputs));
             }
         });
     }
 
-    fn lock<T>(&self, with: impl FnOnce(&mut HashMap<TaskName, Seen>) -> T) -> T {
+    fn lock<T>(&self, with: impl FnOnce(&mut HashMap<TaskName, Slot>) -> T) -> T {
         with(&mut self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_prepared_gives_way_to_an_examination_meanwhile() {
+        let (live, task) = (Live::default(), TaskName::new("t"));
+        let seen = || Seen {
+            now: Tree::default(),
+            success: None,
+        };
+        let looks = live.looks(&task);
+        assert!(live.take(&task).is_none());
+        live.put_unless_examined(&task, seen(), looks);
+        assert!(live.get(&task).is_none());
+        live.put_unless_examined(&task, seen(), live.looks(&task));
+        assert!(live.get(&task).is_some());
     }
 }

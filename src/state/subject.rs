@@ -45,6 +45,8 @@ pub struct ToolProbe {
     pub command: String,
     /// The digest of its output.
     pub output: Digest,
+    /// What is wrong with the answer, as a phrase after its name.
+    pub failure: Option<String>,
 }
 
 /// What became different in `files` since the same engine examined the same task last.

@@ -67,6 +67,12 @@ pub enum Reason {
         /// Its name.
         name: String,
     },
+    /// A dependency is stale, and what it will produce is not known before it runs. Only where
+    /// nothing is run.
+    DepStale {
+        /// Its name.
+        name: String,
+    },
     /// Files that it is made from differ.
     Input(InputChange),
     /// Outputs that it made are gone.
@@ -228,6 +234,7 @@ impl fmt::Display for Reason {
             Self::Outputs => f.write_str("outputs changed"),
             Self::Tool { command } => write!(f, "tool `{command}` changed"),
             Self::Dep { name } => write!(f, "dep {name} changed"),
+            Self::DepStale { name } => write!(f, "dep {name} is stale"),
             Self::Input(change) => change.fmt(f),
             Self::OutputMissing { paths } => write!(f, "output {paths} missing"),
             Self::OutputEdited { paths } => write!(f, "output {paths} edited"),

@@ -10,7 +10,8 @@ use serde::Serialize;
 use crate::path::RelPath;
 use crate::task_id::TaskName;
 
-/// Something the engine lost or could not do. The work goes on; each kind is reported once.
+/// Something the engine lost or could not do. The work goes on; each kind is reported
+/// once, and what a directory that cannot be written to leads to only once in all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -34,6 +35,22 @@ pub enum Warning {
         /// What could not be written.
         path: PathBuf,
         /// What the system said.
+        reason: String,
+    },
+    /// A stored result could not be put in place; the task runs instead.
+    NotRestored {
+        /// What could not be read or written.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// A tool of a task could not be asked what it is. That it cannot enters the key.
+    ToolFailed {
+        /// Whose.
+        task: TaskName,
+        /// The command, as in the watchfile.
+        command: String,
+        /// How it ended.
         reason: String,
     },
     /// An entry of the store was damaged or would have written where it must not. It was dropped.
@@ -62,6 +79,8 @@ impl Warning {
             Self::StateDiscarded { .. } => "state_discarded",
             Self::StateUnwritable { .. } => "state_unwritable",
             Self::StoreUnwritable { .. } => "store_unwritable",
+            Self::NotRestored { .. } => "not_restored",
+            Self::ToolFailed { .. } => "tool_failed",
             Self::StoreEntryRefused { .. } => "store_entry_refused",
             Self::OutputNotKept { .. } => "output_not_kept",
         }
@@ -76,8 +95,24 @@ impl Warning {
                 "make `.watchrun` writable, or free some space, to skip what is up to date"
             }
             Self::StoreUnwritable { .. } => "free some space, or set `cache_dir` or `cache_size`",
+            Self::NotRestored { .. } => "free some space, or make the place writable",
+            Self::ToolFailed { .. } => "correct the command in `tools`, or install it",
             Self::StoreEntryRefused { .. } => "nothing to do: the task runs instead",
             Self::OutputNotKept { .. } => "leave the path out of `outputs`, or make it a file",
+        }
+    }
+}
+
+impl Warning {
+    /// Warnings of one group are one trouble, told once.
+    fn group(&self) -> &'static str {
+        match self {
+            Self::StoreUnwritable { path, .. } | Self::NotRestored { path, .. }
+                if path.iter().any(|part| part == ".watchrun") =>
+            {
+                "state_unwritable"
+            }
+            other => other.kind(),
         }
     }
 }
@@ -94,6 +129,18 @@ impl std::fmt::Display for Warning {
             Self::StoreUnwritable { path, reason } => {
                 write!(f, "cannot keep results in `{}`: {reason}", path.display())
             }
+            Self::NotRestored { path, reason } => {
+                write!(
+                    f,
+                    "cannot restore results by `{}`: {reason}",
+                    path.display()
+                )
+            }
+            Self::ToolFailed {
+                task,
+                command,
+                reason,
+            } => write!(f, "tool `{command}` of task `{task}` {reason}"),
             Self::StoreEntryRefused { path, reason } => {
                 write!(
                     f,
@@ -109,7 +156,7 @@ impl std::fmt::Display for Warning {
     }
 }
 
-/// Collects warnings, the first of each kind.
+/// Collects warnings, the first of each group.
 #[derive(Debug, Default)]
 pub(super) struct Warnings {
     // Guards what was said and not yet taken. Leaf lock, held for one push or one drain.
@@ -125,7 +172,7 @@ struct Inner {
 impl Warnings {
     pub(super) fn push(&self, warning: Warning) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.said.insert(warning.kind()) {
+        if inner.said.insert(warning.group()) {
             inner.pending.push(warning);
         }
     }

@@ -23,8 +23,8 @@ use super::reader::{At, Text};
 use super::ready::lower_ready;
 use super::signal::{self, lower_signal};
 use super::task::{
-    Caching, FailureRule, Inputs, Invocation, NameRef, OnBusy, Restart, Service, Span, StopRule,
-    Task, TaskKind, Terminal,
+    Caching, FILES, FailureRule, Inputs, Invocation, NameRef, OnBusy, Restart, Service, Span,
+    StopRule, Task, TaskKind, Terminal,
 };
 
 /// What one file gives its tasks.
@@ -163,6 +163,9 @@ fn lower_kind(raw: &raw::Task<'_>, body: &raw::Body<'_>, errors: &mut Vec<Error>
             Invocation::Words(words.iter().map(|word| (*word).to_owned()).collect())
         }
     });
+    if let Some(run) = &body.run {
+        check_files(run, errors);
+    }
     let has_key = |key: &str| body.keys.iter().any(|present| present.key == key);
     match (raw.section, run) {
         (Section::Tasks, Some(run)) => TaskKind::Command(run),
@@ -191,6 +194,19 @@ fn lower_kind(raw: &raw::Task<'_>, body: &raw::Body<'_>, errors: &mut Vec<Error>
                     .reload_signal
                     .and_then(|value| lower_signal(value, errors)),
             })
+        }
+    }
+}
+
+/// Files are passed as whole words, so in a list of words they stand alone.
+fn check_files(run: &At<Run<'_>>, errors: &mut Vec<Error>) {
+    let Run::Words(words) = &run.value else {
+        return;
+    };
+    for word in words {
+        if word.contains(FILES) && *word != FILES {
+            let word = (*word).to_owned();
+            errors.push(Error::new(ErrorKind::FilesInWord { word }, run.span));
         }
     }
 }

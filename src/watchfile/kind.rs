@@ -79,6 +79,12 @@ pub enum ErrorKind {
         /// The key.
         key: String,
     },
+    /// `{files}` within a longer word of a command that is given as words.
+    #[error("`{{files}}` is not a word of its own in `{word}`")]
+    FilesInWord {
+        /// The word.
+        word: String,
+    },
     /// A number that is too small or too large.
     #[error("`{key}` must be {expected}, not {value}")]
     OutOfRange {
@@ -219,6 +225,9 @@ impl ErrorKind {
             Self::Empty { .. } => "give it a value, or leave the key out",
             Self::EmptyElement { .. } => "remove the element",
             Self::Nul { .. } => "remove it: commands, paths and variables cannot hold one",
+            Self::FilesInWord { .. } => {
+                "each file becomes one word: write `\"{files}\"`, or the command as a string"
+            }
             _ => "`watchrun schema` describes every key and its values",
         }
     }

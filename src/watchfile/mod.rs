@@ -39,8 +39,8 @@ pub use remote::{Remote, RemoteCache, RemoteExec};
 pub use settings::{Backend, Gitignore, Jobs, Jobserver, KeepGoing, Notify, OutputMode, Settings};
 pub use sources::{Source, Sources};
 pub use task::{
-    Caching, EnvPattern, FailureRule, Inputs, Invocation, NameRef, OnBusy, Ready, ReadyProbe,
-    Restart, Service, Span, StopRule, Task, TaskKind, Terminal,
+    Caching, EnvPattern, FILES, FailureRule, Inputs, Invocation, NameRef, OnBusy, Ready,
+    ReadyProbe, Restart, Service, Span, StopRule, Task, TaskKind, Terminal,
 };
 
 /// A checked watchfile: the main file with everything it includes.

@@ -10,6 +10,9 @@ use crate::path::RelDir;
 use crate::pattern::PatternSet;
 use crate::task_id::TaskName;
 
+/// What stands in a command for the inputs that changed since the task last succeeded.
+pub const FILES: &str = "{files}";
+
 /// A task or service as the watchfile defines it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
@@ -67,6 +70,16 @@ impl Task {
             TaskKind::Group => None,
             TaskKind::Command(invocation) => Some(invocation),
             TaskKind::Service(service) => Some(&service.run),
+        }
+    }
+
+    /// Whether the command takes the files that changed, see [`FILES`].
+    #[must_use]
+    pub fn takes_files(&self) -> bool {
+        match &self.kind {
+            TaskKind::Command(Invocation::Line(line)) => line.contains(FILES),
+            TaskKind::Command(Invocation::Words(words)) => words.iter().any(|word| word == FILES),
+            TaskKind::Group | TaskKind::Service(_) => false,
         }
     }
 

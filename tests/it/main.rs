@@ -15,8 +15,11 @@ mod deps; //        order, failure, cycles, groups, order-only
 mod errors; //      every kind of bad input: message, exit code, nothing half done
 mod event_schema; // the schema of that contract describes what is written
 mod events; //      the event stream's contract
+mod explain; //     why a task runs, for every cause; `--since`
+mod files; //       `{files}`: the inputs that changed
 mod flags; //       the command line
 mod limits; //      jobs, pools, time, attempts, job tokens
+mod oracle; //      random projects and edits against clean builds
 mod output; //      what tasks print
 mod run; //         commands, directories, environment, exit codes
 mod state; //       what is up to date and what is not

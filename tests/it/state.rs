@@ -1,7 +1,8 @@
 //! What is up to date and what is not: content decides, never time; nothing is recorded before
 //! success.
 
-use crate::support::Project;
+use crate::support::{DEFAULTS, Project};
+use crate::watcher::Watcher;
 
 const UP: &str = r#"
 [tasks.up]
@@ -297,6 +298,25 @@ fn lost_state_costs_time_and_nothing_else() {
     let project = built();
     project.remove(".watchrun").run_json(["up"]).ok();
     assert_eq!(project.read("out"), "ONE\n");
+    assert_fresh(&project);
+}
+
+#[test]
+fn state_that_is_removed_while_watching_is_made_anew() {
+    let project = built();
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    project.remove(".watchrun").write("in", "two\n");
+    watcher.expect_runs(&["up"]);
+    assert_eq!(project.read("out"), "TWO\n");
+    assert_eq!(project.read(".watchrun/.gitignore"), "*\n");
+    let warnings = watcher.all();
+    let kinds: Vec<_> = warnings
+        .of("warning")
+        .into_iter()
+        .map(|w| &w["kind"])
+        .collect();
+    assert_eq!(kinds, ["state_discarded"]);
+    watcher.stop();
     assert_fresh(&project);
 }
 

@@ -315,6 +315,9 @@ fn a_task_that_never_settles_is_stopped_and_named() {
         "it ran more than 3 times: {}",
         watcher.all()
     );
+    let events = watcher.stop();
+    let (starts, ends) = (events.of("task_started"), events.of("task_finished"));
+    assert_eq!(starts.len(), ends.len(), "one end for each start: {events}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What is recorded, and what is not.
 
-use watchrun::state::{Finished, Start, Verdict};
+use watchrun::state::{Demand, Finished, Start, Verdict};
+use watchrun::watchfile::task::{Caching, Inputs, Invocation, TaskKind};
 
 use crate::world::{World, text};
 
@@ -21,7 +22,7 @@ fn an_edit_while_the_task_runs_is_never_recorded() {
         world.edit("src/a", "later");
     });
     assert_eq!(moved(&finished), "again: src/a");
-    assert!(world.verdict().starts_with("never succeeded"));
+    assert_eq!(world.verdict(), "inputs changed during the previous run");
     assert_eq!(moved(&world.build()), "recorded");
     assert_eq!(world.verdict(), "fresh");
 }
@@ -98,6 +99,73 @@ fn changed_files_are_those_since_the_last_success() {
     world.remove("src/a");
     world.fail(1);
     assert_eq!(files(&world), ["src/b", "src/c"]);
+}
+
+/// A world whose command takes `{files}`, and that has been built.
+fn built_for_files() -> World {
+    let mut world = World::new();
+    let words = ["lint", "{files}"].map(str::to_owned).to_vec();
+    world.task.kind = TaskKind::Command(Invocation::Words(words));
+    world.build();
+    world.disk.tick();
+    world
+}
+
+/// The verdict, and what `{files}` stands for.
+fn verdict_and_files(world: &World) -> (String, Vec<String>) {
+    let engine = world.engine();
+    let examined = world.examine(&engine);
+    let files = engine.changed_files(&examined);
+    (
+        text(&examined),
+        files.iter().map(ToString::to_string).collect(),
+    )
+}
+
+#[test]
+fn without_a_file_to_give_the_task_is_fresh() {
+    let world = built_for_files();
+    world.remove("src/a");
+    assert_eq!(verdict_and_files(&world).0, "fresh");
+    world.edit("src/a", "A");
+    assert_eq!(verdict_and_files(&world).0, "fresh");
+    world.edit("src/b", "b");
+    world.fail(1);
+    world.edit("src/b", "B");
+    assert_eq!(verdict_and_files(&world).0, "fresh");
+    world.edit("src/b", "b");
+    assert_eq!(verdict_and_files(&world).1, ["src/b"]);
+    let never = World::new();
+    let mut none = World {
+        task: world.task.clone(),
+        ..never
+    };
+    none.task.inputs = Inputs::Patterns(crate::world::patterns(&["nothing/**"]));
+    assert_eq!(verdict_and_files(&none).0, "fresh");
+}
+
+#[test]
+fn all_files_are_given_where_the_last_success_says_nothing_of_them() {
+    let check = |change: fn(&mut World), reason: &str| {
+        let mut world = built_for_files();
+        change(&mut world);
+        let (verdict, files) = verdict_and_files(&world);
+        assert_eq!(verdict, reason);
+        assert_eq!(files, ["src/a", "src/b"], "{reason}");
+    };
+    let strict = |world: &mut World| {
+        let words = ["lint", "--strict", "{files}"].map(str::to_owned).to_vec();
+        world.task.kind = TaskKind::Command(Invocation::Words(words));
+    };
+    check(strict, "command changed");
+    let another = |world: &mut World| {
+        world.task.env.insert("RULES".to_owned(), "all".to_owned());
+    };
+    check(another, "env RULES set");
+    check(|world| world.demand = Demand::Always, "forced");
+    check(|world| world.remove("out/all"), "output out/all missing");
+    check(|world| world.edit("out/all", "x"), "output out/all edited");
+    check(|world| world.task.caching = Caching::Off, "cache is off");
 }
 
 #[test]

@@ -54,6 +54,7 @@ fn key(parts: &Parts) -> Digest {
     let probe = |command: &String| ToolProbe {
         command: command.clone(),
         output: Digest::of(b"1"),
+        failure: None,
     };
     world.tools = tools.iter().map(probe).collect();
     world.deps = deps

@@ -1,8 +1,10 @@
 //! Watching: what is told to have changed is enough, and nothing else is looked at.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use proptest::prelude::*;
+use watchrun::disk::Disk;
 use watchrun::disk::mem::Fault;
 use watchrun::path::RelPath;
 use watchrun::state::{Changed, Engine, Examined, Start, Verdict};
@@ -48,6 +50,27 @@ fn one_change_looks_at_one_file() {
     assert!(!log.iter().any(|line| line.contains(".in")), "{log:?}");
     assert_eq!(text(&examined), "input src/more/7 modified");
     assert_eq!(engine.changed_files(&examined), changed);
+}
+
+#[test]
+fn little_that_was_learnt_is_written_at_the_end() {
+    let world = World::new();
+    for n in 0..2100 {
+        world.disk.edit(format!("/p/src/more/{n}"), b"1");
+    }
+    world.disk.tick();
+    world.build();
+    world.disk.tick();
+    let before = world.disk.read(Path::new("/p/.watchrun/v1/index")).unwrap();
+    let now = || world.disk.read(Path::new("/p/.watchrun/v1/index")).unwrap();
+    let engine = world.engine();
+    world.edit("src/more/7", "2");
+    world.disk.tick();
+    drop(world.examine(&engine));
+    engine.save_between();
+    assert!(now() == before, "one file of 2100 is not worth it");
+    engine.save();
+    assert!(now() != before);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Results that come back from the store.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use watchrun::disk::Disk;
+use watchrun::disk::mem::Fault;
 use watchrun::state::StoreUse;
 
 use crate::world::World;
@@ -107,6 +109,30 @@ fn a_damaged_blob_is_a_miss_with_one_warning() {
     assert_eq!(restored, None);
     assert_eq!(engine.take_warnings().len(), 1);
     assert_eq!(world.content("out/all"), None);
+}
+
+#[test]
+fn a_restore_that_cannot_write_leaves_the_task_to_run() {
+    let world = World::built();
+    world.edit("src/a", "x");
+    world.build();
+    world.edit("src/a", "A");
+    let engine = world.engine();
+    let examined = world.examine(&engine);
+    world
+        .disk
+        .set_fault(Some(Fault::FailFrom(0, ErrorKind::PermissionDenied)));
+    let restored = world
+        .subject(|subject| engine.restore(&examined, subject))
+        .unwrap();
+    assert_eq!(restored, None);
+    assert!(engine.lock(&world.task.name, &mut || {}).is_none());
+    let kinds: Vec<_> = engine
+        .take_warnings()
+        .iter()
+        .map(watchrun::state::Warning::kind)
+        .collect();
+    assert_eq!(kinds, ["not_restored"], "one trouble, one warning");
 }
 
 #[test]

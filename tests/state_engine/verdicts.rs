@@ -188,6 +188,7 @@ fn the_rest_of_the_definition_counts() {
             world.tools = vec![ToolProbe {
                 command: "cc -v".to_owned(),
                 output: Digest::of(b"1"),
+                failure: None,
             }];
         },
         "tool `cc -v` changed",
