@@ -173,7 +173,7 @@ fn open(names: Vec<String>, common: &Common, facts: &Facts) -> Result<Session, F
     let Project { root, file, plan } = Project::open(common, facts)?;
     let mut options = run::options(common, facts, plan.settings())?;
     options.access = Access::ReadOnly;
-    Ok(Session::new(root, file, plan, names, options)?)
+    Ok(Session::new(root, Some(file), plan, names, options)?)
 }
 
 /// Prints what would run and why; whether there is anything.

@@ -47,7 +47,9 @@ impl Grams {
                 Some(mut rarest) if !rarest.is_empty() => {
                     rarest.sort_unstable();
                     rarest.dedup();
-                    rarest.iter().for_each(|&gram| grams.add(gram, place));
+                    for gram in rarest {
+                        grams.add(gram, place);
+                    }
                 }
                 _ => grams.any.push(place),
             }
@@ -143,7 +145,11 @@ fn alternatives(glob: &str) -> Option<Vec<String>> {
     }
     let mut all = Vec::new();
     for choice in choices {
-        all.extend(alternatives(&format!("{}{choice}{}", &glob[..open], &glob[start..]))?);
+        all.extend(alternatives(&format!(
+            "{}{choice}{}",
+            &glob[..open],
+            &glob[start..]
+        ))?);
         if all.len() > ALTERNATIVES_MAX {
             return None;
         }

@@ -122,9 +122,7 @@ impl Buckets {
             .for_each(&mut *found);
         for (bucket, rest) in self.above(path) {
             bucket.everything.iter().copied().for_each(&mut *found);
-            bucket
-                .matching(rest)
-                .for_each(|(_, owner)| found(*owner));
+            bucket.matching(rest).for_each(|(_, owner)| found(*owner));
         }
     }
 

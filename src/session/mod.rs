@@ -35,8 +35,8 @@ static DISK: OsDisk = OsDisk;
 /// One root, one plan, and what is to be done with them.
 pub struct Session {
     root: Root,
-    /// The main watchfile.
-    file: RelPath,
+    /// The main watchfile; `None`: the plan is from none, and stays as it is.
+    file: Option<RelPath>,
     plan: Arc<Plan>,
     /// What was asked for by name, to ask the next plan for the same.
     names: Vec<String>,
@@ -48,11 +48,13 @@ pub struct Session {
 impl Session {
     /// A session for `names`, or for the watchfile's default if there are none. Does nothing yet.
     ///
+    /// `file` is the main watchfile that `plan` was made from, to be read again when it changes.
+    ///
     /// # Errors
     /// [`SessionError::UnknownTask`].
     pub fn new(
         root: Root,
-        file: RelPath,
+        file: Option<RelPath>,
         plan: Plan,
         names: Vec<String>,
         options: SessionOptions,

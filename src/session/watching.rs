@@ -128,10 +128,11 @@ impl Session {
             return;
         }
         tell(RunEvent::ChangeSet(record));
-        let sources = self.plan.sources().paths();
-        let touches = |path: &RelPath| sources.contains(&path);
-        if set.changes.iter().flat_map(Change::paths).any(touches) {
-            self.replan(live, driver, tell);
+        let sources = self.plan.sources();
+        if let Some(file) = self.file.clone()
+            && sources.concern(set.changes.iter().flat_map(Change::paths))
+        {
+            self.replan(&file, live, driver, tell);
         }
         let affected = self.plan.affected(&self.selection, &set.changes);
         if !affected.tasks.is_empty() {
@@ -140,14 +141,20 @@ impl Session {
     }
 
     /// Reads the watchfile again; a broken one changes nothing.
-    fn replan(&mut self, live: &LiveFiles, driver: &mut Driver, tell: &mut dyn FnMut(RunEvent)) {
+    fn replan(
+        &mut self,
+        file: &RelPath,
+        live: &LiveFiles,
+        driver: &mut Driver,
+        tell: &mut dyn FnMut(RunEvent),
+    ) {
         let broken = |message: String, hint: &str| Warning {
             kind: "watchfile",
             message,
             hint: Some(hint.to_owned()),
         };
         let keep = "the watchfile as it was before stays in force";
-        let loaded = match watchfile::load(&DISK, &self.root, &self.file) {
+        let loaded = match watchfile::load(&DISK, &self.root, file) {
             Ok(loaded) => loaded,
             Err(error) => return tell(RunEvent::Warning(broken(error.to_string(), keep))),
         };
