@@ -138,7 +138,7 @@ pub(crate) enum Command {
     Why {
         /// A task's name or a path.
         #[arg(value_name = "TASK|PATH")]
-        subject: String,
+        subject: OsString,
     },
     /// Lists tasks and services.
     List,

@@ -1,6 +1,9 @@
 //! The command line.
 
+use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
 use crate::support::{DEFAULTS, Project};
@@ -259,6 +262,29 @@ fn the_manual_lists_every_flag_and_no_other() {
             "docs/CLI.md lists `{word}`, which does not exist"
         );
     }
+}
+
+#[test]
+fn why_takes_a_path_whose_name_is_no_text() {
+    let project = Project::with("[tasks]\nrust = { run = \"true\", inputs = [\"src/*.rs\"] }\n");
+    let path = OsStr::from_bytes(b"src/\xff.rs");
+    project.write(path, "");
+    let run = project.run([OsStr::new("why"), path]);
+    run.ok().stdout_has("input of rust");
+    let link = project.outside("link");
+    symlink(project.root(), &link).expect("a fresh link");
+    let words = ["-C".as_ref(), link.as_os_str(), "why".as_ref(), path];
+    project.run(words).ok().stdout_has("input of rust");
+}
+
+#[test]
+fn the_manual_page_is_complete_in_itself() {
+    let page = Project::new().run(["man"]);
+    page.ok()
+        .stdout_has(r"watchrun run [OPTIONS] [TASK]...")
+        .stdout_has(r"\-\-since <REF>")
+        .stdout_has(r"\-\-keep\-going");
+    assert!(!page.stdout.contains("(1)\n"), "{page}");
 }
 
 #[test]
