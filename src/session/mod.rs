@@ -28,6 +28,7 @@ use crate::path::{RelPath, Root};
 use crate::plan::{Plan, Selection};
 use crate::schedule::{Mode, RunEvent};
 use crate::task_id::TaskId;
+use crate::watchfile::Settings;
 
 /// The file system that every session works on.
 static DISK: OsDisk = OsDisk;
@@ -38,6 +39,8 @@ pub struct Session {
     /// The main watchfile; `None`: the plan is from none, and stays as it is.
     file: Option<RelPath>,
     plan: Arc<Plan>,
+    /// The settings it began with.
+    settings: Settings,
     /// What was asked for by name, to ask the next plan for the same.
     names: Vec<String>,
     selection: Selection,
@@ -63,6 +66,7 @@ impl Session {
         Ok(Self {
             root,
             file,
+            settings: plan.settings().clone(),
             plan: Arc::new(plan),
             names,
             selection,

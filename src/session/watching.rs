@@ -172,6 +172,13 @@ impl Session {
             Ok(selection) => selection,
             Err(unknown) => return tell(RunEvent::Warning(broken(unknown.to_string(), keep))),
         };
+        let settings = plan.settings();
+        let mut edited = settings.differing_at_start(self.plan.settings());
+        let differing = settings.differing_at_start(&self.settings);
+        edited.retain(|key| differing.contains(key));
+        if !edited.is_empty() {
+            tell(RunEvent::Warning(at_the_start_alone(&edited)));
+        }
         self.plan = Arc::new(plan);
         self.selection = selection;
         let options = self.watch_options();
@@ -221,6 +228,19 @@ impl Session {
             record: self.options.watch.record.clone(),
             ..WatchOptions::new()
         }
+    }
+}
+
+/// Some settings were edited that this session cannot follow.
+fn at_the_start_alone(keys: &[&str]) -> Warning {
+    let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+    Warning {
+        kind: "settings",
+        message: format!(
+            "an edit of {} counts from the next start on",
+            keys.join(", ")
+        ),
+        hint: Some("stop watchrun and start it again".to_owned()),
     }
 }
 
