@@ -137,7 +137,7 @@ pub trait Disk: Send + Sync {
     /// As `lstat`.
     fn stat(&self, path: &Path) -> Result<FileStat, DiskError>;
 
-    /// The whole content of a file.
+    /// The whole content of a file; links are followed, anything but a regular file is refused.
     ///
     /// # Errors
     /// As `open` and `read`.

@@ -14,6 +14,7 @@ use globset::{Glob, GlobBuilder, GlobMatcher};
 
 use crate::path::{RelDir, RelPath};
 
+mod gram;
 mod index;
 mod plain;
 mod set;

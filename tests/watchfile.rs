@@ -369,23 +369,29 @@ fn included_tasks_have_full_names_and_paths_from_their_own_directory() {
 #[test]
 fn every_file_that_was_read_or_missed_can_be_watched() {
     let loaded = load(&repository().join("fixtures/watchfiles/err/pools_and_env.toml"));
-    let paths: Vec<String> = loaded
-        .watchfile
-        .sources
-        .paths()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    assert_eq!(
-        paths,
-        [
-            "apps",
-            "bad.env",
-            "latin1.env",
-            "none.env",
-            "pools_and_env.toml"
-        ]
-    );
+    let sources = loaded.watchfile.sources;
+    let concern = |path: &str| sources.concern([RelPath::new(path.as_bytes()).unwrap()].iter());
+    for path in [
+        "apps",
+        "bad.env",
+        "latin1.env",
+        "none.env",
+        "pools_and_env.toml",
+    ] {
+        assert!(concern(path), "{path}");
+        let path = RelPath::new(path.as_bytes()).unwrap();
+        assert!(sources.patterns().any(|pattern| pattern.matches(&path)));
+    }
+    assert!(!concern("other.env"));
+}
+
+#[test]
+fn a_file_that_include_would_take_concerns_the_watchfile() {
+    let loaded = load(&repository().join("fixtures/watchfiles/err/include.toml"));
+    let sources = loaded.watchfile.sources;
+    let concern = |path: &str| sources.concern([RelPath::new(path.as_bytes()).unwrap()].iter());
+    assert!(concern("nothing/new.toml") && concern("inc/new.toml"));
+    assert!(!concern("nothing/new.txt") && !concern("nothing/deep/new.toml"));
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::diagnostics::Failure;
+
 /// Save a file: exactly the tasks it affects run, in dependency order, once.
 ///
 /// Without a command: runs what is stale, then watches. `watchrun -- CMD` needs no watchfile.
@@ -136,7 +138,7 @@ pub(crate) enum Command {
     Why {
         /// A task's name or a path.
         #[arg(value_name = "TASK|PATH")]
-        subject: String,
+        subject: OsString,
     },
     /// Lists tasks and services.
     List,
@@ -193,6 +195,48 @@ pub(crate) struct Run {
     /// Says what would run and why, and runs nothing.
     #[arg(long = "dry-run")]
     pub(crate) only_say: bool,
+}
+
+impl Args {
+    /// What was asked for and cannot be had together.
+    pub(crate) fn contradiction(&self) -> Option<Failure> {
+        let watching_only = [
+            ("--postpone", self.postpone),
+            ("--record", self.record.is_some()),
+        ];
+        let given = watching_only.iter().find(|(_, given)| *given);
+        let no = |message: String, hint: &str| Some(Failure::usage(message, Some(hint.to_owned())));
+        if self.common.quiet && self.common.verbose > 0 {
+            return no(
+                "`--quiet` and `--verbose` contradict each other".into(),
+                "keep one",
+            );
+        }
+        match (&self.command, given) {
+            (Some(_), Some((flag, _))) => no(
+                format!("`{flag}` has no effect on a command that does not watch"),
+                "it goes with `watchrun [TASK...]` and `watchrun -- CMD...`",
+            ),
+            (Some(_), None) if !self.tasks.is_empty() => no(
+                format!("`{}` stands before the name of the command", self.tasks[0]),
+                "tasks go after it, as in `watchrun run build`",
+            ),
+            (None, _) if self.ad_hoc.is_empty() => None,
+            (None, _) if !self.tasks.is_empty() => no(
+                format!("`{}` stands before `--`, where options go", self.tasks[0]),
+                "a command after `--` is run without a watchfile, so there are no tasks",
+            ),
+            (None, _) if self.common.file.is_some() => no(
+                "`--file` names a watchfile, and a command after `--` is run without one".into(),
+                "leave out one of the two",
+            ),
+            (Some(_), None) if !self.ad_hoc.is_empty() => no(
+                "a command after `--` goes with no other command".into(),
+                "leave out one of the two",
+            ),
+            (Some(_) | None, _) => None,
+        }
+    }
 }
 
 /// How the output of tasks is shown.

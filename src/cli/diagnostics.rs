@@ -50,6 +50,27 @@ impl Failure {
         }
     }
 
+    /// The environment does not allow it: `message`, because of `error`.
+    pub(crate) fn environment_at(message: String, error: &dyn Error, hint: &str) -> Self {
+        Self::Other {
+            exit: Exit::Environment,
+            message,
+            causes: std::iter::once(error.to_string())
+                .chain(causes(error))
+                .collect(),
+            hint: Some(hint.to_owned()),
+        }
+    }
+
+    /// Output could not be written. That nobody reads it any more is no error.
+    pub(crate) fn unwritten(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::Closed;
+        }
+        let hint = "the run was stopped: free some space, or write elsewhere";
+        Self::environment_at("cannot write the output".to_owned(), error, hint)
+    }
+
     pub(crate) fn rejected(rejected: &Rejected, style: Style) -> Self {
         Self::Watchfile {
             report: rejected.errors.render(&rejected.sources, style.color),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use clap::CommandFactory;
+use clap::{Arg, Command, CommandFactory};
 use clap_complete::Shell;
 use watchrun::watchfile;
 
@@ -25,8 +25,36 @@ pub(crate) fn completions(shell: Shell) -> Result<Exit, Failure> {
 }
 
 pub(crate) fn man() -> Result<Exit, Failure> {
+    let mut command = Args::command();
+    command.build();
+    let man = clap_mangen::Man::new(command.clone());
     let mut page = Vec::new();
-    clap_mangen::Man::new(Args::command()).render(&mut page)?;
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    commands_section(&mut command, &mut page)?;
+    man.render_version_section(&mut page)?;
     io::stdout().write_all(&page)?;
     Ok(Exit::Good)
+}
+
+/// Each command with what it alone understands. (A section of clap's would name pages of their
+/// own, which are not there.)
+fn commands_section(command: &mut Command, page: &mut impl Write) -> io::Result<()> {
+    let roff = |text: String| text.replace('\\', r"\\").replace('-', r"\-");
+    writeln!(page, ".SH COMMANDS")?;
+    for sub in command.get_subcommands_mut() {
+        let usage = sub.render_usage().to_string();
+        let usage = usage.trim_start_matches("Usage: ").to_owned();
+        let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+        writeln!(page, ".SS \"{}\"\n{}", roff(usage), roff(about))?;
+        let own = |arg: &&Arg| !arg.is_global_set() && arg.get_id() != "help";
+        for arg in sub.get_arguments().filter(own) {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            writeln!(page, ".TP\n{}\n{}", roff(arg.to_string()), roff(help))?;
+        }
+    }
+    Ok(())
 }

@@ -11,12 +11,13 @@ use super::args::Common;
 use super::diagnostics::Failure;
 use super::exit::Exit;
 use super::facts::Facts;
-use super::project::{Project, WATCHFILE};
+use super::project::{Project, WATCHFILE, working_dir};
 
 /// `watchrun init`.
 pub(crate) fn init(facts: &Facts) -> Result<Exit, Failure> {
-    let path = facts.dir.join(WATCHFILE);
-    let has = |name: &str| facts.dir.join(name).exists();
+    let dir = working_dir(facts)?;
+    let path = dir.join(WATCHFILE);
+    let has = |name: &str| dir.join(name).exists();
     let text = if has("Cargo.toml") {
         CARGO
     } else if has("package.json") {
@@ -35,8 +36,12 @@ pub(crate) fn init(facts: &Facts) -> Result<Exit, Failure> {
                 Some("it was left as it is".to_owned()),
             ))
         }
-        written => {
-            written?;
+        Err(error) => {
+            let message = format!("cannot write `{}`", path.display());
+            let hint = "the directory must be one that you may write to";
+            Err(Failure::environment_at(message, &error, hint))
+        }
+        Ok(()) => {
             writeln!(io::stderr(), "wrote {}", path.display())?;
             Ok(Exit::Good)
         }

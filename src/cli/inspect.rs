@@ -1,6 +1,7 @@
 //! `check`, `why` and `run --dry-run`: verdicts, and nothing is run.
 
 use std::error::Error;
+use std::ffi::OsStr;
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use super::args::Common;
 use super::diagnostics::Failure;
 use super::exit::Exit;
 use super::facts::Facts;
-use super::project::Project;
+use super::project::{Project, working_dir};
 use super::run;
 
 /// `watchrun check`.
@@ -32,11 +33,13 @@ pub(crate) fn dry_run(session: &Session, common: &Common) -> Result<Exit, Failur
 }
 
 /// `watchrun why TASK|PATH`.
-pub(crate) fn why(subject: &str, common: &Common, facts: &Facts) -> Result<Exit, Failure> {
+pub(crate) fn why(subject: &OsStr, common: &Common, facts: &Facts) -> Result<Exit, Failure> {
     let session = open(Vec::new(), common, facts)?;
-    let plan = session.plan();
-    match plan.id(&TaskName::new(subject)) {
-        Some(id) => why_task(&open(vec![subject.to_owned()], common, facts)?, id, common),
+    let named = subject
+        .to_str()
+        .and_then(|name| Some((name, session.plan().id(&TaskName::new(name))?)));
+    match named {
+        Some((name, id)) => why_task(&open(vec![name.to_owned()], common, facts)?, id, common),
         None => why_path(&session, subject, common, facts),
     }
 }
@@ -75,14 +78,14 @@ fn why_task(session: &Session, id: TaskId, common: &Common) -> Result<Exit, Fail
 
 fn why_path(
     session: &Session,
-    subject: &str,
+    subject: &OsStr,
     common: &Common,
     facts: &Facts,
 ) -> Result<Exit, Failure> {
     let plan = session.plan();
     let path = session
         .root()
-        .relativize(&facts.dir.join(subject))
+        .relativize(&working_dir(facts)?.join(subject))
         .map_err(|error| {
             let hint = "it is neither a task nor a path below the root".to_owned();
             Failure::usage(error, Some(hint))
@@ -173,7 +176,7 @@ fn open(names: Vec<String>, common: &Common, facts: &Facts) -> Result<Session, F
     let Project { root, file, plan } = Project::open(common, facts)?;
     let mut options = run::options(common, facts, plan.settings())?;
     options.access = Access::ReadOnly;
-    Ok(Session::new(root, file, plan, names, options)?)
+    Ok(Session::new(root, Some(file), plan, names, options)?)
 }
 
 /// Prints what would run and why; whether there is anything.

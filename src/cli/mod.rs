@@ -60,12 +60,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn dispatch(args: &Args, facts: &Facts) -> Result<Exit, Failure> {
-    if args.command.is_some() && !(args.tasks.is_empty() && args.ad_hoc.is_empty()) {
-        return Err(Failure::usage(
-            "tasks go after the name of the command",
-            None,
-        ));
-    }
+    args.contradiction().map_or(Ok(()), Err)?;
     let common = &args.common;
     match &args.command {
         None if !args.ad_hoc.is_empty() => ad_hoc::watch(args, facts),

@@ -33,12 +33,21 @@ impl Project {
     }
 }
 
+/// Where the program works: the directory it was started in, or `--dir`.
+pub(crate) fn working_dir(facts: &Facts) -> Result<PathBuf, Failure> {
+    let dir = facts.dir.canonicalize().and_then(|dir| {
+        dir.read_dir()?;
+        Ok(dir)
+    });
+    dir.map_err(|error| {
+        let message = format!("cannot work in `{}`", facts.dir.display());
+        Failure::environment_at(message, &error, "it must be a directory that is there")
+    })
+}
+
 /// The root and the watchfile in it.
 pub(crate) fn locate(common: &Common, facts: &Facts) -> Result<(Root, RelPath), Failure> {
-    let dir = facts.dir.canonicalize().map_err(|error| {
-        let hint = format!("`{}` must be a directory", facts.dir.display());
-        Failure::environment(&error, Some(hint))
-    })?;
+    let dir = working_dir(facts)?;
     let path = match &common.file {
         Some(file) => dir.join(file),
         None => nearest(&dir).ok_or_else(|| {

@@ -1,10 +1,11 @@
 //! `watchrun` and `watchrun run`: a session with its reporters and signals.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use watchrun::schedule::{ChangeRecord, Mode, RunEvent, StopAll};
@@ -34,7 +35,7 @@ pub(crate) fn watch(args: &Args, facts: &Facts) -> Result<Exit, Failure> {
         options.watch.start = Start::AtFirstChange;
     }
     let reporter = reporter(&args.common, facts, plan.settings())?;
-    let session = Session::new(root, file, plan, args.tasks.clone(), options)?;
+    let session = Session::new(root, Some(file), plan, args.tasks.clone(), options)?;
     drive(session, Mode::Watching, reporter)
 }
 
@@ -53,7 +54,7 @@ pub(crate) fn once(run: &Run, common: &Common, facts: &Facts) -> Result<Exit, Fa
         None => None,
     };
     let reporter = reporter(common, facts, plan.settings())?;
-    let mut session = Session::new(root, file, plan, run.tasks.clone(), options)?;
+    let mut session = Session::new(root, Some(file), plan, run.tasks.clone(), options)?;
     if let Some(changed) = changed {
         session.limit_to(&changed);
     }
@@ -67,7 +68,7 @@ pub(crate) fn once(run: &Run, common: &Common, facts: &Facts) -> Result<Exit, Fa
 pub(crate) fn stats(common: &Common, facts: &Facts) -> Result<Exit, Failure> {
     let Project { root, file, plan } = Project::open(common, facts)?;
     let options = options(common, facts, plan.settings())?;
-    let session = Session::new(root, file, plan, Vec::new(), options)?;
+    let session = Session::new(root, Some(file), plan, Vec::new(), options)?;
     let manager = WatchManager::new();
     let handle = manager
         .create_watch(session.root().as_path(), session.watch_options())
@@ -108,23 +109,23 @@ pub(crate) fn drive(
         Mode::Watching => Keys::pass_to(session.control())?.map(Arc::new),
     };
     let signals = Signals::pass_to(session.control(), keys.clone())?;
-    let closed = Arc::new(AtomicBool::new(false));
-    let observe = observer(reporter, session.control(), Arc::clone(&closed), keys);
+    let unwritten = Rc::new(OnceCell::new());
+    let observe = observer(reporter, session.control(), Rc::clone(&unwritten), keys);
     let ended = match mode {
         Mode::Once => session.run(observe)?,
         Mode::Watching => session.watch(observe)?,
     };
-    if closed.load(Ordering::Acquire) {
-        return Ok(Exit::Good);
+    if let Some(error) = Rc::into_inner(unwritten).and_then(OnceCell::into_inner) {
+        return Err(Failure::unwritten(&error));
     }
     Ok(Exit::after(ended, signals.exit()))
 }
 
-/// Hands events to `reporter`; when nobody reads any more, the session is stopped.
+/// Hands events to `reporter`; when they cannot be written, the session is stopped.
 fn observer(
     mut reporter: Box<dyn Reporter>,
     control: Control,
-    closed: Arc<AtomicBool>,
+    unwritten: Rc<OnceCell<io::Error>>,
     keys: Option<Arc<Keys>>,
 ) -> Box<dyn FnMut(RunEvent)> {
     let start = Instant::now();
@@ -134,10 +135,13 @@ fn observer(
         if let Some(keys) = &keys {
             lend(keys, &mut lent_to, &event);
         }
-        if !closed.load(Ordering::Acquire) && reporter.event(start.elapsed(), &event).is_err() {
-            closed.store(true, Ordering::Release);
+        if unwritten.get().is_none()
+            && let Err(error) = reporter.event(start.elapsed(), &event)
+        {
+            // It holds nothing yet.
+            drop(unwritten.set(error));
         }
-        if closed.load(Ordering::Acquire) && !told {
+        if unwritten.get().is_some() && !told {
             told = control.try_stop(StopAll::Gracefully);
         }
     })
@@ -219,8 +223,8 @@ pub(crate) fn reporter(
     let mut all: Vec<Box<dyn Reporter>> = Vec::new();
     if let Some(path) = &common.events_to {
         let file = File::create(path).map_err(|error| {
-            let hint = format!("`--events-to {}` must be writable", path.display());
-            Failure::environment(&error, Some(hint))
+            let message = format!("cannot write events to `{}`", path.display());
+            Failure::environment_at(message, &error, "`--events-to` names a file to write")
         })?;
         all.push(Box::new(Json::new(file)));
     }

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::io::Errno;
 
 use super::{At, Disk, DiskError, DiskLock, DiskTime, FileStat, LockWait};
 
@@ -24,7 +25,7 @@ impl Disk for OsDisk {
     }
 
     fn read(&self, path: &Path) -> Result<Vec<u8>, DiskError> {
-        fs::read(path).at("read", path)
+        read_regular(path).at("read", path)
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>, DiskError> {
@@ -242,6 +243,28 @@ impl Drop for Byte {
         let unlock = self.span(libc::F_UNLCK);
         let _gone = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&unlock));
     }
+}
+
+/// Follows links, as people name files by them. Nothing else than a file is read: a fifo would block,
+/// a device may never end.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(Errno::ISDIR.into());
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not a regular file",
+        ));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn open_regular(path: &Path) -> io::Result<File> {

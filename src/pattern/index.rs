@@ -1,18 +1,15 @@
 //! Many pattern sets at once: [`PatternIndex`].
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 
-use globset::{GlobSet, GlobSetBuilder};
-
-use super::{Pattern, PatternSet, Rest, plain};
+use super::gram::Grams;
+use super::{Pattern, PatternSet, Rest};
 use crate::path::{RelDir, RelPath};
 
 /// Many pattern sets, asked together which of them hold a path.
 ///
-/// Building is cheap: a bucket's automaton is made at its first question.
+/// Building is cheap: what makes a long list quick is made at the first question.
 #[derive(Debug)]
 pub struct PatternIndex {
     sets: Vec<PatternSet>,
@@ -77,22 +74,12 @@ struct Bucket {
     everything: Vec<usize>,
     /// Whether one of those is a literal.
     named: bool,
-    plain: Vec<(Pattern, usize)>,
-    /// Where there are many plain globs: which of them match only paths with one extension.
-    by_extension: OnceLock<Box<ByExtension>>,
-    /// All other globs.
     globs: Vec<(Pattern, usize)>,
-    automaton: OnceLock<Box<GlobSet>>,
+    /// Where there are many globs: which of them a path can match at all.
+    grams: OnceLock<Box<Grams>>,
 }
 
-/// Places in a list of plain globs.
-#[derive(Clone, Debug, Default)]
-struct ByExtension {
-    only: HashMap<Box<[u8]>, Vec<usize>>,
-    any: Vec<usize>,
-}
-
-/// From so many plain globs on they are looked up by extension.
+/// From so many globs on they are looked up.
 const LOOKUP_FROM: usize = 8;
 
 impl Buckets {
@@ -115,8 +102,7 @@ impl Buckets {
                 .or_default();
             match &pattern.rest {
                 Rest::Everything => bucket.everything.push(owner),
-                Rest::Plain(_) => bucket.plain.push((pattern.clone(), owner)),
-                Rest::Glob { .. } => bucket.globs.push((pattern.clone(), owner)),
+                Rest::Plain(_) | Rest::Glob { .. } => bucket.globs.push((pattern.clone(), owner)),
                 Rest::Literal(_) => unreachable!("BUG: literals were dealt with above"),
             }
         }
@@ -136,24 +122,14 @@ impl Buckets {
             .for_each(&mut *found);
         for (bucket, rest) in self.above(path) {
             bucket.everything.iter().copied().for_each(&mut *found);
-            bucket
-                .plain_matching(rest)
-                .for_each(|(_, owner)| found(*owner));
-            if !bucket.globs.is_empty() {
-                for hit in bucket.automaton().matches(OsStr::from_bytes(rest)) {
-                    found(bucket.globs[hit].1);
-                }
-            }
+            bucket.matching(rest).for_each(|(_, owner)| found(*owner));
         }
     }
 
     pub(super) fn any(&self, path: &RelPath) -> bool {
         self.named(path).is_some()
             || self.above(path).any(|(bucket, rest)| {
-                !bucket.everything.is_empty()
-                    || bucket.plain_matching(rest).next().is_some()
-                    || (!bucket.globs.is_empty()
-                        && bucket.automaton().is_match(OsStr::from_bytes(rest)))
+                !bucket.everything.is_empty() || bucket.matching(rest).next().is_some()
             })
     }
 
@@ -169,8 +145,9 @@ impl Buckets {
             if let Some(bucket) = self.by_dir.get(above.as_bytes())
                 && (!bucket.everything.is_empty()
                     || bucket
-                        .patterns()
-                        .any(|pattern| pattern.may_match_below(dir)))
+                        .globs
+                        .iter()
+                        .any(|(pattern, _)| pattern.may_match_below(dir)))
             {
                 return true;
             }
@@ -198,55 +175,30 @@ impl Buckets {
 }
 
 impl Bucket {
-    /// The plain globs that match `rest`, a path from this directory on.
-    fn plain_matching<'a>(&'a self, rest: &'a [u8]) -> impl Iterator<Item = &'a (Pattern, usize)> {
-        let is_long = self.plain.len() >= LOOKUP_FROM;
-        let looked_up = is_long.then(|| self.by_extension());
-        let places = looked_up.into_iter().flat_map(move |lookup| {
-            let dot = rest.iter().rposition(|&byte| byte == b'.');
-            let same = dot.and_then(|at| lookup.only.get(&rest[at + 1..]));
-            same.into_iter().flatten().chain(&lookup.any)
-        });
-        let short = if is_long { &[][..] } else { &self.plain[..] };
-        places
-            .map(|&place| &self.plain[place])
+    /// The globs that match `rest`, a path from this directory on; one may come twice.
+    fn matching<'a>(&'a self, rest: &'a [u8]) -> impl Iterator<Item = &'a (Pattern, usize)> {
+        let is_long = self.globs.len() >= LOOKUP_FROM;
+        let candidates = is_long.then(|| self.grams().candidates(rest));
+        let looked_up = candidates
+            .into_iter()
+            .flatten()
+            .map(|place| &self.globs[place]);
+        let short = if is_long { &[][..] } else { &self.globs[..] };
+        looked_up
             .chain(short)
             .filter(move |(pattern, _)| pattern.rest_matches(rest))
     }
 
-    fn by_extension(&self) -> &ByExtension {
-        self.by_extension.get_or_init(|| {
-            let mut lookup = ByExtension::default();
-            for (place, (pattern, _)) in self.plain.iter().enumerate() {
-                let Rest::Plain(glob) = &pattern.rest else {
-                    unreachable!("BUG: only plain globs are listed here");
-                };
-                match plain::extension(glob) {
-                    Some(extension) => lookup.only.entry(extension.into()).or_default(),
-                    None => &mut lookup.any,
+    fn grams(&self) -> &Grams {
+        self.grams.get_or_init(|| {
+            let globs = self.globs.iter().map(|(pattern, _)| match &pattern.rest {
+                Rest::Plain(glob) => &**glob,
+                Rest::Glob { glob, .. } => glob.glob(),
+                Rest::Literal(_) | Rest::Everything => {
+                    unreachable!("BUG: a bucket lists only globs")
                 }
-                .push(place);
-            }
-            Box::new(lookup)
-        })
-    }
-
-    fn patterns(&self) -> impl Iterator<Item = &Pattern> {
-        let all = self.plain.iter().chain(&self.globs);
-        all.map(|(pattern, _)| pattern)
-    }
-
-    fn automaton(&self) -> &GlobSet {
-        self.automaton.get_or_init(|| {
-            let mut builder = GlobSetBuilder::new();
-            for (pattern, _) in &self.globs {
-                let Rest::Glob { glob, .. } = &pattern.rest else {
-                    unreachable!("BUG: a bucket lists only globs");
-                };
-                builder.add((**glob).clone());
-            }
-            let set = builder.build();
-            Box::new(set.expect("each glob was checked when it was parsed"))
+            });
+            Box::new(Grams::new(globs))
         })
     }
 }

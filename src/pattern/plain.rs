@@ -55,14 +55,6 @@ pub(super) fn matches(glob: &[u8], path: &[u8]) -> bool {
     }
 }
 
-/// What follows the last `.` of everything that a plain `glob` matches, if that is always the
-/// same.
-pub(super) fn extension(glob: &str) -> Option<&[u8]> {
-    let literal = glob.rsplit(['*', '?', '/']).next()?;
-    let (_, extension) = literal.rsplit_once('.')?;
-    Some(extension.as_bytes())
-}
-
 fn first_part(text: &[u8]) -> (&[u8], Option<&[u8]>) {
     match text.iter().position(|&byte| byte == b'/') {
         Some(at) => (&text[..at], Some(&text[at + 1..])),
@@ -134,9 +126,6 @@ mod tests {
             prop_assume!(is_plain(&glob));
             let expected = by_globset(&glob, path.as_bytes());
             prop_assert_eq!(matches(glob.as_bytes(), path.as_bytes()), expected, "{} {}", glob, path);
-            if let (true, Some(extension)) = (expected, extension(&glob)) {
-                prop_assert_eq!(path.rsplit('.').next().map(str::as_bytes), Some(extension));
-            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::graph::{Node, Role};
-use crate::pattern::{PatternIndex, PatternSet};
+use crate::pattern::{Effect, Pattern, PatternIndex, PatternSet};
 use crate::task_id::{TaskId, TaskMap, TaskName};
 use crate::watchfile::{Error, Inputs, NameRef, Span, Task, TaskKind};
 
@@ -28,7 +28,11 @@ impl<'a> Names<'a> {
         let found = self.ids.get(&name.name).copied();
         if found.is_none() {
             let task = task.map(|task| &task.name);
-            let candidates = self.tasks.iter().map(|(_, task)| task.name.as_str());
+            let all = || self.tasks.iter().map(|(_, task)| task.name.as_str());
+            // In an included file its own tasks go by their short names.
+            let prefix = task.and_then(|task| Some(task.as_str().rsplit_once(':')?.0));
+            let own = all().filter_map(|name| name.strip_prefix(prefix?)?.strip_prefix(':'));
+            let candidates = own.chain(all());
             errors.push(Error::unknown_name(name.span, task, &name.name, candidates));
         }
         found
@@ -163,8 +167,9 @@ pub(super) fn find_shared_outputs(
             }
             if let Some(path) = pattern.as_literal() {
                 for owner in sets.matching(path).into_iter().map(TaskId::new) {
-                    let holds =
-                        |p: &crate::pattern::Pattern| p.as_literal().is_none() && p.matches(path);
+                    let holds = |p: &Pattern| {
+                        p.effect() == Effect::Include && p != pattern && p.matches(path)
+                    };
                     let place = tasks[owner].outputs.patterns().iter().position(holds);
                     if let (true, Some(place)) = (owner != id, place) {
                         let first = (&tasks[owner].name, tasks[owner].output_spans[place]);

@@ -76,13 +76,7 @@ impl Plan {
     /// Every path that could matter to one of `ids`: their inputs, and the watchfiles. Matches
     /// too much rather than too little.
     pub fn interest(&self, ids: &[TaskId]) -> PatternSet {
-        let mut patterns: Vec<Pattern> = self
-            .sources
-            .paths()
-            .into_iter()
-            .cloned()
-            .map(Pattern::literal)
-            .collect();
+        let mut patterns: Vec<Pattern> = self.sources.patterns().collect();
         for &id in ids {
             let task = &self.tasks[id];
             match &task.inputs {

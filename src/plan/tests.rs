@@ -155,11 +155,14 @@ fn two_tasks_with_one_output_are_both_named() {
         ("'gen/**'", "'gen/**'"),
         ("'gen/**'", "'gen/x'"),
         ("'gen/x'", "'gen/*'"),
+        ("'gen'", "'gen/x'"),
+        ("'gen/x/y'", "'gen'"),
     ] {
         let report = rejected(&two(first, second));
         assert_eq!(report.matches("both produce").count(), 1, "{report}");
     }
     plan(&two("'gen/**', '!gen/x'", "'gen/x'"));
+    plan(&two("'gen'", "'genx'"));
 }
 
 #[test]

@@ -28,6 +28,7 @@ use crate::path::{RelPath, Root};
 use crate::plan::{Plan, Selection};
 use crate::schedule::{Mode, RunEvent};
 use crate::task_id::TaskId;
+use crate::watchfile::Settings;
 
 /// The file system that every session works on.
 static DISK: OsDisk = OsDisk;
@@ -35,9 +36,11 @@ static DISK: OsDisk = OsDisk;
 /// One root, one plan, and what is to be done with them.
 pub struct Session {
     root: Root,
-    /// The main watchfile.
-    file: RelPath,
+    /// The main watchfile; `None`: the plan is from none, and stays as it is.
+    file: Option<RelPath>,
     plan: Arc<Plan>,
+    /// The settings it began with.
+    settings: Settings,
     /// What was asked for by name, to ask the next plan for the same.
     names: Vec<String>,
     selection: Selection,
@@ -48,11 +51,13 @@ pub struct Session {
 impl Session {
     /// A session for `names`, or for the watchfile's default if there are none. Does nothing yet.
     ///
+    /// `file` is the main watchfile that `plan` was made from, to be read again when it changes.
+    ///
     /// # Errors
     /// [`SessionError::UnknownTask`].
     pub fn new(
         root: Root,
-        file: RelPath,
+        file: Option<RelPath>,
         plan: Plan,
         names: Vec<String>,
         options: SessionOptions,
@@ -61,6 +66,7 @@ impl Session {
         Ok(Self {
             root,
             file,
+            settings: plan.settings().clone(),
             plan: Arc::new(plan),
             names,
             selection,

@@ -133,10 +133,11 @@ impl Session {
             return;
         }
         tell(RunEvent::ChangeSet(record));
-        let sources = self.plan.sources().paths();
-        let touches = |path: &RelPath| sources.contains(&path);
-        if set.changes.iter().flat_map(Change::paths).any(touches) {
-            self.replan(live, driver, tell);
+        let sources = self.plan.sources();
+        if let Some(file) = self.file.clone()
+            && sources.concern(set.changes.iter().flat_map(Change::paths))
+        {
+            self.replan(&file, live, driver, tell);
         }
         let affected = self.plan.affected(&self.selection, &set.changes);
         if !affected.tasks.is_empty() {
@@ -145,14 +146,20 @@ impl Session {
     }
 
     /// Reads the watchfile again; a broken one changes nothing.
-    fn replan(&mut self, live: &LiveFiles, driver: &mut Driver, tell: &mut dyn FnMut(RunEvent)) {
+    fn replan(
+        &mut self,
+        file: &RelPath,
+        live: &LiveFiles,
+        driver: &mut Driver,
+        tell: &mut dyn FnMut(RunEvent),
+    ) {
         let broken = |message: String, hint: &str| Warning {
             kind: "watchfile",
             message,
             hint: Some(hint.to_owned()),
         };
         let keep = "the watchfile as it was before stays in force";
-        let loaded = match watchfile::load(&DISK, &self.root, &self.file) {
+        let loaded = match watchfile::load(&DISK, &self.root, file) {
             Ok(loaded) => loaded,
             Err(error) => return tell(RunEvent::Warning(broken(error.to_string(), keep))),
         };
@@ -170,6 +177,13 @@ impl Session {
             Ok(selection) => selection,
             Err(unknown) => return tell(RunEvent::Warning(broken(unknown.to_string(), keep))),
         };
+        let settings = plan.settings();
+        let mut edited = settings.differing_at_start(self.plan.settings());
+        let differing = settings.differing_at_start(&self.settings);
+        edited.retain(|key| differing.contains(key));
+        if !edited.is_empty() {
+            tell(RunEvent::Warning(at_the_start_alone(&edited)));
+        }
         self.plan = Arc::new(plan);
         self.selection = selection;
         let options = self.watch_options();
@@ -222,6 +236,19 @@ impl Session {
             record: self.options.watch.record.clone(),
             ..WatchOptions::new()
         }
+    }
+}
+
+/// Some settings were edited that this session cannot follow.
+fn at_the_start_alone(keys: &[&str]) -> Warning {
+    let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+    Warning {
+        kind: "settings",
+        message: format!(
+            "an edit of {} counts from the next start on",
+            keys.join(", ")
+        ),
+        hint: Some("stop watchrun and start it again".to_owned()),
     }
 }
 

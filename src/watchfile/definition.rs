@@ -249,6 +249,7 @@ fn lower_inputs(
     let Some(texts) = texts else {
         return Inputs::Everything;
     };
+    check_includes("inputs", &texts.value, errors);
     let patterns = texts
         .value
         .iter()
@@ -256,11 +257,23 @@ fn lower_inputs(
     Inputs::Patterns(PatternSet::new(patterns.collect()))
 }
 
+/// Globs that only exclude match nothing, which nobody means.
+fn check_includes(key: &str, texts: &[Text<'_>], errors: &mut Vec<Error>) {
+    let [first, ..] = texts else {
+        return;
+    };
+    if texts.iter().all(|text| text.value.starts_with('!')) {
+        let key = key.to_owned();
+        errors.push(Error::new(ErrorKind::OnlyExcludes { key }, first.span));
+    }
+}
+
 fn lower_outputs(
     texts: &[Text<'_>],
     dir: &RelDir,
     errors: &mut Vec<Error>,
 ) -> (PatternSet, Vec<Span>) {
+    check_includes("outputs", texts, errors);
     let (mut patterns, mut spans) = (
         Vec::with_capacity(texts.len()),
         Vec::with_capacity(texts.len()),
@@ -313,7 +326,11 @@ fn lower_retries(number: &At<i64>, errors: &mut Vec<Error>) -> u32 {
     u32::try_from(number.value).unwrap_or_else(|_| {
         let kind = ErrorKind::OutOfRange {
             key: "retries".to_owned(),
-            expected: "0 or more",
+            expected: if number.value < 0 {
+                "0 or more"
+            } else {
+                "at most 4294967295"
+            },
             value: number.value.to_string(),
         };
         errors.push(

@@ -15,6 +15,7 @@ use super::definition::pattern_hint;
 use super::error::Error;
 use super::kind::ErrorKind;
 use super::reader::Text;
+use super::sources::EXTENSION;
 
 /// A file that is included, by which of the `include` patterns.
 #[derive(Clone, Debug)]
@@ -23,7 +24,7 @@ pub(super) struct Included<'a, 't> {
     pub(super) by: &'a Text<'t>,
 }
 
-/// The files that `texts` name, sorted by path, each once, without `main` itself.
+/// The patterns of `texts`, and the files they name: sorted by path, each once, without `main`.
 ///
 /// A pattern that names nothing is an error, so that a slip does not silently drop tasks.
 pub(super) fn expand<'a, 't>(
@@ -31,7 +32,7 @@ pub(super) fn expand<'a, 't>(
     main: &RelPath,
     files: (&dyn Disk, &Root),
     errors: &mut Vec<Error>,
-) -> Vec<Included<'a, 't>> {
+) -> (PatternSet, Vec<Included<'a, 't>>) {
     let mut patterns = Vec::new();
     let mut by = Vec::new();
     for text in texts {
@@ -70,7 +71,7 @@ pub(super) fn expand<'a, 't>(
             errors.push(nothing_included(by[n]));
         }
     }
-    included
+    (set, included)
 }
 
 /// Whether `pattern` names the file `path`: a literal names itself alone, a glob names watchfiles.
@@ -99,7 +100,7 @@ fn walk(set: &PatternSet, dir: &RelDir, files: (&dyn Disk, &Root), found: &mut B
         let Some(path) = dir.join(name) else {
             continue;
         };
-        if name.ends_with(b".toml") && globs().any(|pattern| pattern.matches(&path)) {
+        if name.ends_with(EXTENSION) && globs().any(|pattern| pattern.matches(&path)) {
             found.insert(path);
         } else if matches!(disk.stat(&root.join(&path)), Ok(stat) if stat.file_type() == FileType::Dir)
         {
@@ -149,7 +150,7 @@ mod tests {
         let texts: Vec<Text<'_>> = patterns.iter().map(|value| Text { value, span }).collect();
         let main = RelPath::new(b"w.toml").unwrap();
         let mut errors = Vec::new();
-        let included = expand(&texts, &main, (&OsDisk, &root), &mut errors);
+        let (_, included) = expand(&texts, &main, (&OsDisk, &root), &mut errors);
         let found: Vec<String> = included.iter().map(|file| file.path.to_string()).collect();
         assert_eq!(found, expected, "{patterns:?}");
         assert_eq!(errors.len(), n_errors, "{patterns:?}: {errors:?}");

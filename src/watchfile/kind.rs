@@ -67,6 +67,12 @@ pub enum ErrorKind {
         /// The key.
         key: String,
     },
+    /// A list of globs that takes away from nothing.
+    #[error("`{key}` only excludes")]
+    OnlyExcludes {
+        /// The key.
+        key: String,
+    },
     /// Nothing in a list of somethings.
     #[error("`{key}` holds an empty string")]
     EmptyElement {
@@ -223,6 +229,9 @@ impl ErrorKind {
             }
             Self::NotSupported { .. } => "remove it: it would have no effect",
             Self::Empty { .. } => "give it a value, or leave the key out",
+            Self::OnlyExcludes { .. } => {
+                "name first what it excludes from, as in `[\"src/**\", \"!src/tmp/**\"]`"
+            }
             Self::EmptyElement { .. } => "remove the element",
             Self::Nul { .. } => "remove it: commands, paths and variables cannot hold one",
             Self::FilesInWord { .. } => {

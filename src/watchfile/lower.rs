@@ -155,7 +155,8 @@ impl Lowering<'_> {
         let Some(files) = self.files else {
             return;
         };
-        let included = include::expand(patterns, main, files, &mut self.errors);
+        let (patterns, included) = include::expand(patterns, main, files, &mut self.errors);
+        self.sources.set_include(patterns);
         for file in included {
             if let Some(source) = self.read(file.path.clone(), file.by) {
                 self.included(&file.path, source, env, pools);

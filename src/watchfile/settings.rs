@@ -44,6 +44,42 @@ pub struct Settings {
     pub jobserver: Jobserver,
 }
 
+impl Settings {
+    /// The keys that differ from `other` and have their effect at the start of a session alone:
+    /// what waits for changes and what runs commands are set up then.
+    #[must_use]
+    pub fn differing_at_start(&self, other: &Self) -> Vec<&'static str> {
+        let Self {
+            jobs,
+            debounce: _,
+            debounce_max: _,
+            gitignore,
+            backend,
+            poll_interval,
+            keep_going,
+            output,
+            cache_dir,
+            cache_size_bytes,
+            notify,
+            jobserver,
+        } = self;
+        let keys = [
+            ("jobs", *jobs != other.jobs),
+            ("gitignore", *gitignore != other.gitignore),
+            ("backend", *backend != other.backend),
+            ("poll_interval", *poll_interval != other.poll_interval),
+            ("keep_going", *keep_going != other.keep_going),
+            ("output", *output != other.output),
+            ("cache_dir", *cache_dir != other.cache_dir),
+            ("cache_size", *cache_size_bytes != other.cache_size_bytes),
+            ("notify", *notify != other.notify),
+            ("jobserver", *jobserver != other.jobserver),
+        ];
+        let differing = keys.iter().filter(|(_, differs)| *differs);
+        differing.map(|(key, _)| *key).collect()
+    }
+}
+
 /// How many commands run at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Jobs {

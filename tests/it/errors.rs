@@ -47,6 +47,29 @@ fn a_watchfile_that_cannot_be_read_is_named() {
 }
 
 #[test]
+fn only_a_regular_file_is_read() {
+    let project = Project::with(TRACE);
+    project.shell("mkfifo pipe pipe.toml");
+    for file in ["pipe", "/dev/zero"] {
+        let run = project.run(["run", "--file", file]);
+        run.exit(2)
+            .stderr_has("not a regular file")
+            .stderr_has(file);
+    }
+    refused_in(&project, &format!("env_files = [\"pipe\"]\n{TRACE}"));
+    refused_in(&project, &format!("include = [\"*.toml\"]\n{TRACE}"));
+}
+
+#[track_caller]
+fn refused_in(project: &Project, watchfile: &str) {
+    project.watchfile(watchfile);
+    let run = project.run(["run"]);
+    run.exit(2)
+        .stderr_has("watchfile.toml:1")
+        .stderr_has("not a regular file");
+}
+
+#[test]
 fn a_watchfile_without_permission_is_named() {
     let project = Project::with(TRACE);
     project.chmod("watchfile.toml", 0o000);

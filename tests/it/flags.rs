@@ -1,5 +1,11 @@
 //! The command line.
 
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::process::Stdio;
+
 use crate::support::{DEFAULTS, Project};
 
 const TASKS: &str = r#"
@@ -149,6 +155,65 @@ fn help_and_version_are_no_errors_and_unknown_flags_are() {
 }
 
 #[test]
+fn what_contradicts_or_has_no_effect_is_refused() {
+    let project = project();
+    for words in [
+        &["--postpone", "run"][..],
+        &["--record", "log", "check"],
+        &["build", "list"],
+        &["run", "-q", "-v"],
+    ] {
+        project.run(words.iter()).exit(2).stdout("");
+    }
+    assert!(!project.exists("out") && !project.exists("log"));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error_and_a_reader_that_left_is_none() {
+    let project = project();
+    for args in [&["run", "--force"][..], &["run", "--json"], &["list"]] {
+        let full = File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("it is there");
+        let mut command = project.command(args.iter());
+        let full = command.stdout(full).stderr(Stdio::piped()).output();
+        let full = full.expect("it starts");
+        let said = String::from_utf8_lossy(&full.stderr).into_owned();
+        // Without `--json` a task that prints nothing leaves stdout alone.
+        let is_silent = args == ["run", "--force"];
+        assert_eq!(
+            full.status.code(),
+            Some(if is_silent { 0 } else { 3 }),
+            "{said}"
+        );
+        assert_eq!(
+            said.contains("No space left"),
+            !is_silent,
+            "{args:?} {said}"
+        );
+
+        let mut command = project.command(args.iter());
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let closed = command.stdout(writer).stderr(Stdio::piped()).output();
+        let closed = closed.expect("it starts");
+        assert_eq!(closed.status.code(), Some(0), "{args:?}");
+    }
+}
+
+#[test]
+fn a_directory_that_is_none_is_named() {
+    let project = project();
+    for command in ["run", "init"] {
+        let run = project.run(["-C", "none", command]);
+        run.exit(3).stderr_has("none`");
+        let run = project.run(["-C", "in", command]);
+        run.exit(3).stderr_has("in`");
+    }
+}
+
+#[test]
 fn names_select_with_everything_they_need() {
     let project = project();
     project.run_json(["build"]).ok().assert_ran(&["build"]);
@@ -197,6 +262,29 @@ fn the_manual_lists_every_flag_and_no_other() {
             "docs/CLI.md lists `{word}`, which does not exist"
         );
     }
+}
+
+#[test]
+fn why_takes_a_path_whose_name_is_no_text() {
+    let project = Project::with("[tasks]\nrust = { run = \"true\", inputs = [\"src/*.rs\"] }\n");
+    let path = OsStr::from_bytes(b"src/\xff.rs");
+    project.write(path, "");
+    let run = project.run([OsStr::new("why"), path]);
+    run.ok().stdout_has("input of rust");
+    let link = project.outside("link");
+    symlink(project.root(), &link).expect("a fresh link");
+    let words = ["-C".as_ref(), link.as_os_str(), "why".as_ref(), path];
+    project.run(words).ok().stdout_has("input of rust");
+}
+
+#[test]
+fn the_manual_page_is_complete_in_itself() {
+    let page = Project::new().run(["man"]);
+    page.ok()
+        .stdout_has(r"watchrun run [OPTIONS] [TASK]...")
+        .stdout_has(r"\-\-since <REF>")
+        .stdout_has(r"\-\-keep\-going");
+    assert!(!page.stdout.contains("(1)\n"), "{page}");
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod run; //         commands, directories, environment, exit codes
 mod state; //       what is up to date and what is not
 
 // Watching.
+mod ad_hoc; //      a command without a watchfile
 mod cancel; //      signals and stale runs: nobody survives
 mod container; //   pid namespaces
 mod live; //        changes while something runs

@@ -414,6 +414,26 @@ fn a_broken_edit_of_the_watchfile_keeps_the_old_plan() {
 }
 
 #[test]
+fn an_edit_of_settings_that_count_at_the_start_alone_says_so() {
+    let project = project();
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    let settings = |text: &str| format!("[settings]\n{text}\n{TASKS}");
+    project.watchfile(&settings("jobs = 7\nbackend = \"poll\""));
+    let warning = watcher.wait("a warning", |event| event["event"] == "warning");
+    let message = warning["message"].as_str().unwrap_or_default();
+    assert!(message.contains("`jobs`, `backend`"), "{message}");
+    watcher.wait_idle();
+    project.watchfile(&settings(
+        "jobs = 7\nbackend = \"poll\"\ndebounce = \"20ms\"",
+    ));
+    project.write("in", "two\n");
+    watcher.expect_runs(&["up", "last"]);
+    project.watchfile(TASKS).write("in", "three\n");
+    watcher.expect_runs(&["up", "last"]);
+    assert_eq!(watcher.stop().of("warning").len(), 1);
+}
+
+#[test]
 fn an_edit_of_the_watchfile_runs_only_what_it_redefines() {
     let project = project();
     let mut watcher = Watcher::start(&project, DEFAULTS);
