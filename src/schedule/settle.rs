@@ -161,6 +161,7 @@ impl Driver {
             task,
             attempt,
             reason,
+            command: self.plan.task(id).command_text(),
             interactive: self.plan.task(id).terminal == Terminal::Owned,
         });
         let serial = self.next_serial(id);
