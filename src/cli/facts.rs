@@ -22,6 +22,8 @@ pub(crate) struct Facts {
     pub(crate) temp_dir: PathBuf,
     pub(crate) stdout: Place,
     pub(crate) stderr: Place,
+    /// Whether keys can be read.
+    pub(crate) has_keyboard: bool,
     /// Runs under GitHub Actions.
     pub(crate) github: bool,
     color: Color,
@@ -57,6 +59,7 @@ impl Facts {
             temp_dir: env::temp_dir(),
             stdout: place(io::stdout().is_terminal()),
             stderr: place(io::stderr().is_terminal()),
+            has_keyboard: io::stdin().is_terminal(),
             github: is_set("GITHUB_ACTIONS"),
             color: common.color,
         }
@@ -74,7 +77,8 @@ impl Facts {
         let color = match self.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => place == Place::Terminal && !is_set("NO_COLOR"),
+            Color::Auto if is_set("NO_COLOR") => false,
+            Color::Auto => place == Place::Terminal || is_set_to_yes("CLICOLOR_FORCE"),
         };
         Style { color }
     }
@@ -134,6 +138,10 @@ fn excludes_file(config: &Path, home: &Path) -> Option<PathBuf> {
 
 fn is_set(name: &str) -> bool {
     env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+fn is_set_to_yes(name: &str) -> bool {
+    is_set(name) && env::var_os(name).is_some_and(|value| value != "0")
 }
 
 #[cfg(test)]

@@ -1,24 +1,32 @@
 //! How events reach people and programs: one [`Reporter`] for each way.
 
+mod amount;
 mod bars;
+mod failures;
+mod github;
 mod json;
+mod notices;
 mod output;
+mod pen;
 mod plain;
+mod status;
 mod style;
 
 use std::io;
 use std::time::Duration;
 
 pub(crate) use json::Json;
+pub(crate) use notices::Notices;
 pub(crate) use plain::Detail;
 pub(crate) use style::{Style, Tone};
 
 use watchrun::schedule::RunEvent;
 use watchrun::watchfile;
 
-use self::bars::Bars;
+use self::bars::{Bars, Extras, Screen};
 use self::output::{OutputMode, TaskOutput};
 use self::plain::Plain;
+use self::status::Status;
 use super::args::{Common, Output};
 use super::facts::{Facts, Place};
 
@@ -49,18 +57,24 @@ pub(crate) fn output_mode(
     setting: watchfile::OutputMode,
     facts: &Facts,
 ) -> OutputMode {
+    let grouped = || {
+        if facts.github {
+            OutputMode::Github
+        } else {
+            OutputMode::Grouped
+        }
+    };
     let auto = || match (facts.github, facts.stderr) {
-        (true, _) => OutputMode::Github,
         (false, Place::Terminal) => OutputMode::Failed,
-        (false, Place::Plain) => OutputMode::Grouped,
+        (true, _) | (false, Place::Plain) => grouped(),
     };
     match flag {
-        Some(Output::Grouped) => OutputMode::Grouped,
+        Some(Output::Grouped) => grouped(),
         Some(Output::Prefixed) => OutputMode::Prefixed,
         Some(Output::Stream) => OutputMode::Stream,
         Some(Output::Failed) => OutputMode::Failed,
         Some(Output::Auto) | None => match setting {
-            watchfile::OutputMode::Grouped => OutputMode::Grouped,
+            watchfile::OutputMode::Grouped => grouped(),
             watchfile::OutputMode::Prefixed => OutputMode::Prefixed,
             watchfile::OutputMode::Stream => OutputMode::Stream,
             watchfile::OutputMode::Failed => OutputMode::Failed,
@@ -69,27 +83,48 @@ pub(crate) fn output_mode(
     }
 }
 
+/// What people see, and how to tell them something out of turn.
+pub(crate) struct People {
+    pub(crate) reporter: Box<dyn Reporter>,
+    pub(crate) notices: Notices,
+}
+
 /// Lines, with a live status where there is a terminal.
 pub(crate) fn for_people(
     mode: OutputMode,
     detail: Detail,
     common: &Common,
+    notify: watchfile::Notify,
     facts: &Facts,
-) -> Box<dyn Reporter> {
+) -> People {
     let style = facts.style_of_stderr();
-    let output = TaskOutput::new(mode, facts.style_of_stdout(), facts.temp_dir.clone());
+    let spill_dir = facts.temp_dir.clone();
+    let output = TaskOutput::new(mode, facts.style_of_stdout(), facts.stdout, spill_dir);
     if facts.stderr == Place::Plain {
-        return Box::new(Plain::new(
-            io::stderr(),
-            io::stdout(),
-            style,
-            detail,
-            output,
-        ));
+        let plain = Plain::new(io::stderr(), io::stdout(), style, detail, output);
+        return People {
+            reporter: Box::new(plain),
+            notices: Notices::Lines,
+        };
     }
-    let clear = common.clear;
-    Box::new(Bars::new(
-        Plain::new(io::stderr(), io::stdout(), style, detail, output),
-        clear,
-    ))
+    let extras = Extras {
+        clear: common.clear,
+        notify: notify == watchfile::Notify::On,
+    };
+    let status = match detail {
+        Detail::Quiet => None,
+        Detail::Normal | Detail::Verbose => Some(Status::new(style, facts.has_keyboard)),
+    };
+    let screen = Screen::new(status);
+    let reporter: Box<dyn Reporter> = if facts.stdout == Place::Terminal {
+        let plain = Plain::new(screen.err(), screen.out(), style, detail, output);
+        Box::new(Bars::new(plain, screen.clone(), extras))
+    } else {
+        let plain = Plain::new(screen.err(), io::stdout(), style, detail, output);
+        Box::new(Bars::new(plain, screen.clone(), extras))
+    };
+    People {
+        reporter,
+        notices: Notices::Screen(screen),
+    }
 }
