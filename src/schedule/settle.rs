@@ -177,6 +177,13 @@ impl Driver {
 
     pub(super) fn executed(&mut self, id: TaskId, executed: Executed) {
         let Executed { ended, took, log } = executed;
+        let is_cancelled = |cancel: &Cancel| cancel.is_cancelled();
+        let is_cancelled = self.progress[id].cancel.as_ref().is_some_and(is_cancelled);
+        let ended = match ended {
+            // Race: a Ctrl-C in a terminal also reaches a process that has not left our group yet.
+            Ended::Exited(ExitStatus::Signal(_)) if is_cancelled => Ended::Cancelled,
+            ended => ended,
+        };
         let ran = Ran {
             duration: took,
             attempts: self.progress[id].attempt,

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use watchrun::schedule::OutputLine;
+use watchrun::task_id::TaskName;
 
 use super::pen::plain_text;
 use super::status::cut;
@@ -48,6 +49,7 @@ pub(crate) struct Failures {
 
 #[derive(Debug)]
 struct Failed {
+    task: TaskName,
     /// The line that said so.
     line: String,
     command: String,
@@ -55,14 +57,22 @@ struct Failed {
 }
 
 impl Failures {
-    /// Adds one. `line` is what was said of it.
-    pub(crate) fn push(&mut self, line: String, command: String, tail: Tail) {
+    /// Adds the failure of `task`, in place of that of an attempt before. `line` is what was said of
+    /// it.
+    pub(crate) fn push(&mut self, task: TaskName, line: String, command: String, tail: Tail) {
+        self.mended(&task);
         self.is_buried = false;
         self.all.push(Failed {
+            task,
             line,
             command,
             tail,
         });
+    }
+
+    /// `task` has not failed after all.
+    pub(crate) fn mended(&mut self, task: &TaskName) {
+        self.all.retain(|failed| failed.task != *task);
     }
 
     /// Something else was shown.
@@ -117,7 +127,8 @@ mod tests {
             for n in 1..=n_lines {
                 tail.push(&OutputLine::new(format!("\u{1b}[31mline {n}").as_bytes()));
             }
-            failures.push(format!("{name}: failed"), "make x\nmore".to_owned(), tail);
+            let line = format!("{name}: failed");
+            failures.push(TaskName::new(name), line, "make x\nmore".to_owned(), tail);
         }
         failures
     }
@@ -141,6 +152,17 @@ mod tests {
         assert_eq!(lines[3], "  | ... 990 lines above");
         assert_eq!(lines[4], "  | line 991");
         assert_eq!(lines.len(), 2 + 2 * (3 + LINES_MAX));
+    }
+
+    #[test]
+    fn of_several_attempts_the_last_counts() {
+        let lines = failures(&["a", "b", "a", "a"], 0).take_lines();
+        let command = "  $ make x ...";
+        assert_eq!(lines, ["", "b: failed", command, "a: failed", command, ""]);
+        let mut mended = failures(&["a", "b"], 0);
+        mended.bury();
+        mended.mended(&TaskName::new("b"));
+        assert_eq!(mended.take_lines(), ["", "a: failed", command, ""]);
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub(crate) struct Plain<E: Write, O: Write> {
 
 /// What the last line of a task needs.
 struct Running {
+    attempt: u32,
     reason: String,
     /// Whether the reason is worth a word when it is done.
     is_news: bool,
@@ -100,6 +101,7 @@ impl<E: Write, O: Write> Plain<E, O> {
                 ..
             } => {
                 let running = Running {
+                    attempt: *attempt,
                     reason: reason.to_string(),
                     is_news: !matches!(
                         reason,
@@ -108,7 +110,7 @@ impl<E: Write, O: Write> Plain<E, O> {
                     command: command.clone(),
                     tail: Tail::default(),
                 };
-                self.started(task, *attempt, running)
+                self.started(task, running)
             }
             RunEvent::TaskOutput { task, line, .. } => {
                 if let Some(running) = self.running.get_mut(task) {
@@ -136,11 +138,8 @@ impl<E: Write, O: Write> Plain<E, O> {
         }
     }
 
-    fn started(&mut self, task: &TaskName, attempt: u32, running: Running) -> io::Result<()> {
-        let again = match attempt {
-            1 => String::new(),
-            n => format!(" (attempt {n})"),
-        };
+    fn started(&mut self, task: &TaskName, running: Running) -> io::Result<()> {
+        let again = nth_attempt(running.attempt);
         let line = format!("{task}: started{again}: {}", running.reason);
         self.say(Detail::Verbose, &line)?;
         if !running.command.is_empty() {
@@ -173,9 +172,7 @@ impl<E: Write, O: Write> Plain<E, O> {
     fn finished(&mut self, finished: &TaskFinished) -> io::Result<()> {
         let TaskFinished { task, outcome, .. } = finished;
         let running = self.running.remove(task);
-        let reason = running.as_ref().filter(|running| running.is_news);
-        let reason = reason.map(|running| running.reason.as_str());
-        let line = self.line_of(finished, reason);
+        let line = self.line_of(finished, running.as_ref());
         let (is_failure, detail) = match outcome {
             // That a service is ready has been said.
             Outcome::Done if self.output.has_service(task) => (false, Detail::Verbose),
@@ -212,13 +209,15 @@ impl<E: Write, O: Write> Plain<E, O> {
         if is_failure {
             let command = command.to_owned();
             let tail = running.map(|running| running.tail).unwrap_or_default();
-            self.failures.push(line, command, tail);
+            self.failures.push(task.clone(), line, command, tail);
+        } else if *outcome == Outcome::Done {
+            self.failures.mended(task);
         }
         Ok(())
     }
 
     /// `build: done in 1.2 s: input src/a.c modified`.
-    fn line_of(&self, finished: &TaskFinished, started_for: Option<&str>) -> String {
+    fn line_of(&self, finished: &TaskFinished, running: Option<&Running>) -> String {
         let tone = match finished.outcome {
             Outcome::Done | Outcome::Restored => Tone::Good,
             Outcome::Fresh => Tone::Faint,
@@ -230,9 +229,12 @@ impl<E: Write, O: Write> Plain<E, O> {
             other => other.name(),
         };
         let mut line = format!("{}: {}", finished.task, self.style.paint(tone, words));
+        let started_for = running.filter(|running| running.is_news);
+        let started_for = started_for.map(|running| running.reason.as_str());
+        let again = nth_attempt(running.map_or(1, |running| running.attempt));
         let took = match finished.duration_ms {
-            0 => String::new(),
-            ms => format!(" in {}", seconds(ms)),
+            0 => again,
+            ms => format!(" in {}{again}", seconds(ms)),
         };
         let why = explanation(finished, started_for).map(|why| format!(": {why}"));
         let rest = took + &why.unwrap_or_default();
@@ -266,8 +268,13 @@ impl<E: Write, O: Write> Plain<E, O> {
     }
 
     fn warning(&mut self, warning: &Warning) -> io::Result<()> {
-        let label = self.style.paint(Tone::Careful, "warning:");
-        self.say(Detail::Quiet, &format!("{label} {}", warning.message))?;
+        // The report of a broken watchfile says itself that it is one.
+        if warning.message.starts_with("error: ") {
+            self.say(Detail::Quiet, &warning.message)?;
+        } else {
+            let label = self.style.paint(Tone::Careful, "warning:");
+            self.say(Detail::Quiet, &format!("{label} {}", warning.message))?;
+        }
         match &warning.hint {
             Some(hint) => self.say(Detail::Quiet, &format!("hint: {hint}")),
             None => Ok(()),
@@ -318,6 +325,14 @@ fn changes(set: &ChangeRecord) -> String {
         n => format!(" and {} more", n - 1),
     };
     format!("change: {}{more}", first.unwrap_or_default())
+}
+
+/// ` (attempt 2)`; nothing for the first.
+fn nth_attempt(attempt: u32) -> String {
+    match attempt {
+        1 => String::new(),
+        n => format!(" (attempt {n})"),
+    }
 }
 
 /// Why it ran, or how it failed.
