@@ -5,17 +5,13 @@
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::stdio::stderr;
 use rustix::termios::tcgetwinsize;
 use watchrun::schedule::RunEvent;
-use watchrun::task_id::TaskName;
 
-use super::Reporter;
-use super::plain::Plain;
 use super::status::{Size, Status};
 
 /// How often the terminal is written to, at most.
@@ -28,120 +24,11 @@ const FRAME: u32 = 2;
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 
 /// Clears the screen and puts the cursor into its corner. What has scrolled away stays.
-const WIPE: &[u8] = b"\x1b[H\x1b[2J";
-
-/// What is done beside showing events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Extras {
-    /// The terminal is wiped before each run.
-    pub(crate) clear: bool,
-    /// The terminal is asked to show a message when a run fails, and when all is well again.
-    pub(crate) notify: bool,
-}
-
-/// Lines as [`Plain`] writes them, above what runs.
-pub(crate) struct Bars<O: Write> {
-    plain: Plain<Lane, O>,
-    screen: Screen,
-    extras: Extras,
-    /// The task that has the terminal.
-    lent_to: Option<TaskName>,
-    is_watching: bool,
-    was_ok: bool,
-    painter: Option<thread::JoinHandle<()>>,
-}
-
-impl<O: Write> Bars<O> {
-    /// `plain` writes through lanes of `screen`.
-    pub(crate) fn new(plain: Plain<Lane, O>, screen: Screen, extras: Extras) -> Self {
-        let own = screen.clone();
-        let painter = thread::Builder::new()
-            .name("screen".to_owned())
-            .spawn(move || own.paint_on());
-        Self {
-            plain,
-            screen,
-            extras,
-            lent_to: None,
-            is_watching: false,
-            was_ok: true,
-            // Without the thread, text is written when a run ends.
-            painter: painter.ok(),
-        }
-    }
-
-    fn before(&mut self, event: &RunEvent) {
-        match event {
-            RunEvent::Ready { .. } => self.is_watching = true,
-            RunEvent::RunStarted { .. } if self.extras.clear => {
-                self.screen.lock().text.push((Stream::Err, WIPE.to_vec()));
-            }
-            RunEvent::TaskFinished(finished) if self.lent_to.as_ref() == Some(&finished.task) => {
-                self.lent_to = None;
-                self.screen.show();
-            }
-            _ => {}
-        }
-    }
-
-    fn after(&mut self, event: &RunEvent) {
-        match event {
-            RunEvent::TaskStarted {
-                task,
-                interactive: true,
-                ..
-            } => {
-                self.lent_to = Some(task.clone());
-                self.screen.hide();
-            }
-            RunEvent::RunFinished { ok, .. } => {
-                if self.extras.notify && self.is_watching && (!*ok || !self.was_ok) {
-                    let text = if *ok {
-                        "all is well again"
-                    } else {
-                        "a task failed"
-                    };
-                    let code = format!("\x1b]9;watchrun: {text}\x07");
-                    self.screen
-                        .lock()
-                        .text
-                        .push((Stream::Err, code.into_bytes()));
-                }
-                self.was_ok = *ok;
-                self.screen.lock().paint();
-            }
-            RunEvent::Idle => self.screen.lock().paint(),
-            _ => {}
-        }
-    }
-}
-
-impl<O: Write> Reporter for Bars<O> {
-    fn event(&mut self, at: Duration, event: &RunEvent) -> io::Result<()> {
-        self.before(event);
-        // The last of the lines below says that it watches.
-        if !matches!(event, RunEvent::Idle) {
-            self.plain.event(at, event)?;
-        }
-        self.screen.note(at, event)?;
-        self.after(event);
-        Ok(())
-    }
-}
-
-impl<O: Write> Drop for Bars<O> {
-    fn drop(&mut self) {
-        self.screen.end();
-        if let Some(painter) = self.painter.take() {
-            // What it panicked of is of no use now.
-            drop(painter.join());
-        }
-    }
-}
+pub(super) const WIPE: &str = "\x1b[H\x1b[2J";
 
 /// The terminal, for all who write to it.
 #[derive(Clone)]
-pub(crate) struct Screen {
+pub(crate) struct Bars {
     shared: Arc<Shared>,
 }
 
@@ -174,7 +61,7 @@ enum Stream {
     Err,
 }
 
-impl Screen {
+impl Bars {
     pub(crate) fn new(status: Option<Status>) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template("{msg}");
@@ -210,16 +97,19 @@ impl Screen {
 
     /// Writes `text` now.
     pub(crate) fn say(&self, text: &str) {
-        let mut canvas = self.lock();
-        canvas.text.push((Stream::Err, text.as_bytes().to_vec()));
-        canvas.paint();
+        self.put(text);
+        self.paint();
     }
 
-    /// Clears the terminal; the lines stay.
-    pub(crate) fn wipe(&self) {
-        let mut canvas = self.lock();
-        canvas.text.push((Stream::Err, WIPE.to_vec()));
-        canvas.paint();
+    /// Writes `text` with what comes next.
+    pub(super) fn put(&self, text: &str) {
+        let text = text.as_bytes().to_vec();
+        self.lock().text.push((Stream::Err, text));
+    }
+
+    /// Writes what waits, and draws the lines.
+    pub(super) fn paint(&self) {
+        self.lock().paint();
     }
 
     /// Everything was told to stop.
@@ -245,7 +135,8 @@ impl Screen {
         canvas.paint();
     }
 
-    fn note(&self, at: Duration, event: &RunEvent) -> io::Result<()> {
+    /// Takes note of `event`. What could not be written before is told now.
+    pub(super) fn note(&self, at: Duration, event: &RunEvent) -> io::Result<()> {
         let mut canvas = self.lock();
         canvas.now_is(at);
         if let Some(status) = &mut canvas.status {
@@ -256,7 +147,7 @@ impl Screen {
     }
 
     /// Paints when there is something to paint, until the end.
-    fn paint_on(&self) {
+    pub(super) fn paint_on(&self) {
         let mut canvas = self.lock();
         let mut periods = 0;
         while !canvas.ended {
@@ -277,7 +168,8 @@ impl Screen {
         }
     }
 
-    fn end(&self) {
+    /// Removes the lines and writes nothing any more.
+    pub(super) fn end(&self) {
         let mut canvas = self.lock();
         canvas.hidden += 1;
         canvas.paint();
@@ -367,12 +259,12 @@ impl Stream {
 }
 
 /// Writes to the terminal in its turn.
-pub(crate) struct Lane(Screen, Stream);
+pub(crate) struct Lane(Bars, Stream);
 
 impl Write for Lane {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Self(screen, stream) = self;
-        let mut canvas = screen.lock();
+        let Self(bars, stream) = self;
+        let mut canvas = bars.lock();
         match canvas.text.last_mut() {
             Some((last, text)) if last == stream => text.extend_from_slice(bytes),
             _ => canvas.text.push((*stream, bytes.to_vec())),
@@ -381,7 +273,7 @@ impl Write for Lane {
         if waiting > TEXT_BYTES_MAX {
             canvas.paint();
         }
-        screen.wake_for(&mut canvas);
+        bars.wake_for(&mut canvas);
         Ok(bytes.len())
     }
 

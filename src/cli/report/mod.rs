@@ -5,6 +5,7 @@ mod bars;
 mod failures;
 mod github;
 mod json;
+mod live;
 mod notices;
 mod output;
 mod pen;
@@ -23,7 +24,8 @@ pub(crate) use style::{Style, Tone};
 use watchrun::schedule::RunEvent;
 use watchrun::watchfile;
 
-use self::bars::{Bars, Extras, Screen};
+use self::bars::Bars;
+use self::live::{Extras, Live};
 use self::output::{OutputMode, TaskOutput};
 use self::plain::Plain;
 use self::status::Status;
@@ -115,16 +117,16 @@ pub(crate) fn for_people(
         Detail::Quiet => None,
         Detail::Normal | Detail::Verbose => Some(Status::new(style, facts.has_keyboard)),
     };
-    let screen = Screen::new(status);
+    let bars = Bars::new(status);
     let reporter: Box<dyn Reporter> = if facts.stdout == Place::Terminal {
-        let plain = Plain::new(screen.err(), screen.out(), style, detail, output);
-        Box::new(Bars::new(plain, screen.clone(), extras))
+        let plain = Plain::new(bars.err(), bars.out(), style, detail, output);
+        Box::new(Live::new(plain, bars.clone(), extras))
     } else {
-        let plain = Plain::new(screen.err(), io::stdout(), style, detail, output);
-        Box::new(Bars::new(plain, screen.clone(), extras))
+        let plain = Plain::new(bars.err(), io::stdout(), style, detail, output);
+        Box::new(Live::new(plain, bars.clone(), extras))
     };
     People {
         reporter,
-        notices: Notices::Screen(screen),
+        notices: Notices::Terminal(bars),
     }
 }

@@ -80,7 +80,11 @@ impl<E: Write, O: Write> Plain<E, O> {
                 polled_dirs,
                 files,
             } => {
-                self.watching = Some(watching(*watched_dirs, *polled_dirs, *files));
+                let line = watching(*watched_dirs, *polled_dirs, *files);
+                if self.detail == Detail::Verbose {
+                    return self.say(Detail::Verbose, &line);
+                }
+                self.watching = Some(line);
                 Ok(())
             }
             RunEvent::Idle => match self.watching.take() {
