@@ -29,13 +29,22 @@ pub(crate) struct Tail {
 
 impl Tail {
     pub(crate) fn push(&mut self, line: &OutputLine) {
+        let mut text = String::new();
         if self.lines.len() == LINES_MAX {
-            self.lines.pop_front();
+            // Its memory is used again: most of what is printed is never repeated.
+            text = self.lines.pop_front().unwrap_or_default();
+            text.clear();
             self.omitted += 1;
         }
-        // Codes among them are not shown, so there may be more of them than are shown.
-        let start = line.text.chars().take(LINE_CHARS_MAX * 8);
-        self.lines.push_back(start.collect());
+        // Codes among them are not shown, so more is kept than is shown.
+        const KEPT: usize = LINE_CHARS_MAX * 8;
+        let end = match line.text.len() {
+            0..=KEPT => None,
+            _ => line.text.char_indices().nth(KEPT),
+        };
+        let end = end.map_or(line.text.len(), |(end, _)| end);
+        text.push_str(&line.text[..end]);
+        self.lines.push_back(text);
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct TaskOutput {
     spill_dir: PathBuf,
     github: Github,
     tasks: HashMap<TaskName, Task>,
+    /// Memory for the line at hand.
+    line: Vec<u8>,
 }
 
 /// What is known of one task that writes.
@@ -64,6 +66,7 @@ impl TaskOutput {
             spill_dir,
             github: Github::new(),
             tasks: HashMap::new(),
+            line: Vec::new(),
         }
     }
 
@@ -86,7 +89,8 @@ impl TaskOutput {
     ) -> io::Result<bool> {
         let (mode, style, place) = (self.mode, self.style, self.place);
         let of = known(&mut self.tasks, task);
-        let mut text = Vec::new();
+        let mut text = std::mem::take(&mut self.line);
+        text.clear();
         let is_prefixed =
             mode == OutputMode::Prefixed || of.is_service && mode != OutputMode::Stream;
         if is_prefixed {
@@ -100,19 +104,16 @@ impl TaskOutput {
             text.extend_from_slice(line.as_bytes());
         }
         text.push(b'\n');
-        if is_prefixed || mode == OutputMode::Stream {
+        let is_shown = is_prefixed || mode == OutputMode::Stream;
+        if is_shown {
             out.write_all(&text)?;
-            return Ok(true);
+        } else {
+            let spill_dir = &self.spill_dir;
+            let spool = || Spool::new(spill_dir, KEPT_BYTES_MAX);
+            of.kept.get_or_insert_with(spool).push(&text);
         }
-        match &mut of.kept {
-            Some(kept) => kept.push(&text),
-            none => {
-                let mut kept = Spool::new(&self.spill_dir, KEPT_BYTES_MAX);
-                kept.push(&text);
-                *none = Some(kept);
-            }
-        }
-        Ok(false)
+        self.line = text;
+        Ok(is_shown)
     }
 
     /// Shows what was kept of `task`, if its outcome asks for that. `failure`: how it failed. Whether
