@@ -6,6 +6,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::{env, thread};
 
+use rustix::fs::{FileType, fstat};
+use rustix::stdio::stdout;
 use watchrun::exec::{self, Orphans, TREE_VARIABLE};
 
 use super::HELPER;
@@ -22,6 +24,8 @@ pub(crate) struct Facts {
     pub(crate) temp_dir: PathBuf,
     pub(crate) stdout: Place,
     pub(crate) stderr: Place,
+    /// Whether another program reads stdout, and may write to the terminal when it likes.
+    pub(crate) stdout_is_read: bool,
     /// Whether keys can be read.
     pub(crate) has_keyboard: bool,
     /// Runs under GitHub Actions.
@@ -59,6 +63,10 @@ impl Facts {
             temp_dir: env::temp_dir(),
             stdout: place(io::stdout().is_terminal()),
             stderr: place(io::stderr().is_terminal()),
+            stdout_is_read: fstat(stdout()).is_ok_and(|stat| {
+                let kind = FileType::from_raw_mode(stat.st_mode);
+                matches!(kind, FileType::Fifo | FileType::Socket)
+            }),
             has_keyboard: io::stdin().is_terminal(),
             github: is_set("GITHUB_ACTIONS"),
             color: common.color,

@@ -241,6 +241,25 @@ fn a_terminal_that_obeys_no_codes_gets_none() {
 }
 
 #[test]
+fn nothing_is_drawn_where_another_program_may_write_to_the_terminal() {
+    let project = Project::with(r#"tasks.bad = { run = "echo the reason; exit 3", inputs = [] }"#);
+    let line = format!("{} --events-to ../events | cat", program());
+    let mut terminal = Terminal::of_type(&project, &line, "xterm");
+    wait_for_idle(&project, 1);
+    terminal.press("q");
+    assert_eq!(terminal.wait(), Some(0));
+    let text = screen(&project);
+    for part in [
+        "the reason",
+        "bad: failed",
+        "\nwatching 1 file in 1 directory\n",
+    ] {
+        assert!(text.contains(part), "{part:?} in {text:?}");
+    }
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+}
+
+#[test]
 fn while_watching_the_last_line_names_the_keys_and_h_explains_them() {
     let project = Project::with(
         "[settings]\nnotify = true\n[tasks]\nbad = { run = \"false\", inputs = [] }\n",

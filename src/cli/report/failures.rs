@@ -17,6 +17,9 @@ const LINES_MAX: usize = 10;
 /// And so much of each.
 const LINE_CHARS_MAX: usize = 200;
 
+/// Codes among them are not shown, so more is kept.
+const CHARS_KEPT: usize = LINE_CHARS_MAX * 8;
+
 /// So many tasks are repeated; more are only counted.
 const TASKS_MAX: usize = 20;
 
@@ -36,11 +39,9 @@ impl Tail {
             text.clear();
             self.omitted += 1;
         }
-        // Codes among them are not shown, so more is kept than is shown.
-        const KEPT: usize = LINE_CHARS_MAX * 8;
         let end = match line.text.len() {
-            0..=KEPT => None,
-            _ => line.text.char_indices().nth(KEPT),
+            0..=CHARS_KEPT => None,
+            _ => line.text.char_indices().nth(CHARS_KEPT),
         };
         let end = end.map_or(line.text.len(), |(end, _)| end);
         text.push_str(&line.text[..end]);

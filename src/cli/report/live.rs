@@ -18,6 +18,8 @@ pub(crate) struct Extras {
     pub(crate) clear: bool,
     /// The terminal is asked to show a message when a run fails, and when all is well again.
     pub(crate) notify: bool,
+    /// The lines below the text say that nothing is left to do but to watch.
+    pub(crate) says_that_it_watches: bool,
 }
 
 /// Lines as [`Plain`] writes them, above what runs.
@@ -97,8 +99,8 @@ impl<O: Write> Live<O> {
 impl<O: Write> Reporter for Live<O> {
     fn event(&mut self, at: Duration, event: &RunEvent) -> io::Result<()> {
         self.before(event);
-        // The last of the lines below says that it watches.
-        if !matches!(event, RunEvent::Idle) {
+        let is_said_below = self.extras.says_that_it_watches && matches!(event, RunEvent::Idle);
+        if !is_said_below {
             self.plain.event(at, event)?;
         }
         self.bars.note(at, event)?;

@@ -109,13 +109,13 @@ pub(crate) fn for_people(
             notices: Notices::Lines,
         };
     }
+    // As in `watchrun | tee log`: what `tee` writes would get into the lines.
+    let is_calm = facts.stdout_is_read || detail == Detail::Quiet;
+    let status = (!is_calm).then(|| Status::new(style, facts.has_keyboard));
     let extras = Extras {
         clear: common.clear,
         notify: notify == watchfile::Notify::On,
-    };
-    let status = match detail {
-        Detail::Quiet => None,
-        Detail::Normal | Detail::Verbose => Some(Status::new(style, facts.has_keyboard)),
+        says_that_it_watches: !is_calm,
     };
     let bars = Bars::new(status);
     let reporter: Box<dyn Reporter> = if facts.stdout == Place::Terminal {
