@@ -4,10 +4,13 @@ use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
 
+use clap::CommandFactory;
 use watchrun::plan::{Rejected, UnknownTask};
 use watchrun::session::SessionError;
+use watchrun::suggest::nearest;
 use watchrun::watchfile::LoadError;
 
+use super::args::Args;
 use super::exit::Exit;
 use super::report::{Style, Tone};
 
@@ -109,11 +112,16 @@ impl From<LoadError> for Failure {
 
 impl From<UnknownTask> for Failure {
     fn from(error: UnknownTask) -> Self {
-        let near = error
-            .suggestion
-            .as_ref()
-            .map(|name| format!("did you mean `{name}`?"));
-        let hint = near.unwrap_or_else(|| "`watchrun list` shows the tasks there are".to_owned());
+        let near = error.suggestion.as_ref();
+        let near = near.map(|name| format!("did you mean `{name}`?"));
+        let command = || {
+            let program = Args::command();
+            let names = program.get_subcommands().map(clap::Command::get_name);
+            let near = nearest(error.name.as_str(), names);
+            near.map(|name| format!("did you mean `watchrun {name}`?"))
+        };
+        let list = || "`watchrun list` shows the tasks there are".to_owned();
+        let hint = near.or_else(command).unwrap_or_else(list);
         Self::usage(&error, Some(hint))
     }
 }

@@ -6,6 +6,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::{env, thread};
 
+use rustix::fs::{FileType, fstat};
+use rustix::stdio::stdout;
 use watchrun::exec::{self, Orphans, TREE_VARIABLE};
 
 use super::HELPER;
@@ -22,6 +24,10 @@ pub(crate) struct Facts {
     pub(crate) temp_dir: PathBuf,
     pub(crate) stdout: Place,
     pub(crate) stderr: Place,
+    /// Whether another program reads stdout, and may write to the terminal when it likes.
+    pub(crate) stdout_is_read: bool,
+    /// Whether keys can be read.
+    pub(crate) has_keyboard: bool,
     /// Runs under GitHub Actions.
     pub(crate) github: bool,
     color: Color,
@@ -57,6 +63,11 @@ impl Facts {
             temp_dir: env::temp_dir(),
             stdout: place(io::stdout().is_terminal()),
             stderr: place(io::stderr().is_terminal()),
+            stdout_is_read: fstat(stdout()).is_ok_and(|stat| {
+                let kind = FileType::from_raw_mode(stat.st_mode);
+                matches!(kind, FileType::Fifo | FileType::Socket)
+            }),
+            has_keyboard: io::stdin().is_terminal(),
             github: is_set("GITHUB_ACTIONS"),
             color: common.color,
         }
@@ -74,7 +85,8 @@ impl Facts {
         let color = match self.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => place == Place::Terminal && !is_set("NO_COLOR"),
+            Color::Auto if is_set("NO_COLOR") => false,
+            Color::Auto => place == Place::Terminal || is_set_to_yes("CLICOLOR_FORCE"),
         };
         Style { color }
     }
@@ -134,6 +146,10 @@ fn excludes_file(config: &Path, home: &Path) -> Option<PathBuf> {
 
 fn is_set(name: &str) -> bool {
     env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+fn is_set_to_yes(name: &str) -> bool {
+    is_set(name) && env::var_os(name).is_some_and(|value| value != "0")
 }
 
 #[cfg(test)]

@@ -12,21 +12,13 @@ use super::diagnostics::Failure;
 use super::exit::Exit;
 use super::facts::Facts;
 use super::project::{Project, WATCHFILE, working_dir};
+use super::starter::watchfile_for;
 
 /// `watchrun init`.
 pub(crate) fn init(facts: &Facts) -> Result<Exit, Failure> {
     let dir = working_dir(facts)?;
     let path = dir.join(WATCHFILE);
-    let has = |name: &str| dir.join(name).exists();
-    let text = if has("Cargo.toml") {
-        CARGO
-    } else if has("package.json") {
-        NPM
-    } else if has("Makefile") {
-        MAKE
-    } else {
-        PLAIN
-    };
+    let text = watchfile_for(dir);
     let written = fs::File::create_new(&path).and_then(|mut file| file.write_all(text.as_bytes()));
     match written {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -43,6 +35,8 @@ pub(crate) fn init(facts: &Facts) -> Result<Exit, Failure> {
         }
         Ok(()) => {
             writeln!(io::stderr(), "wrote {}", path.display())?;
+            let hint = "`watchrun list` shows its tasks; `watchrun` runs them, then watches";
+            writeln!(io::stderr(), "hint: {hint}")?;
             Ok(Exit::Good)
         }
     }
@@ -88,26 +82,3 @@ pub(crate) fn clean(
     }
     Ok(Exit::Good)
 }
-
-const CARGO: &str = r#"[tasks]
-check = { run = "cargo check --all-targets", inputs = ["**/*.rs", "**/Cargo.toml", "Cargo.lock"] }
-
-[tasks.test]
-run = "cargo test"
-inputs = ["**/*.rs", "**/Cargo.toml", "Cargo.lock"]
-deps = ["check"]
-"#;
-
-const NPM: &str = r#"[tasks]
-test = { run = "npm test", inputs = ["**/*.{js,ts,jsx,tsx}", "package.json", "package-lock.json"] }
-"#;
-
-const MAKE: &str = r#"[tasks]
-make = "make"
-"#;
-
-const PLAIN: &str = r#"# What runs on each save. `watchrun` runs what is stale, then watches.
-[tasks.hello]
-run = "echo hello"
-inputs = ["**"]
-"#;

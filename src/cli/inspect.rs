@@ -28,7 +28,10 @@ pub(crate) fn check(tasks: &[String], common: &Common, facts: &Facts) -> Result<
 
 /// `watchrun run --dry-run`.
 pub(crate) fn dry_run(session: &Session, common: &Common) -> Result<Exit, Failure> {
-    print_stale(session, common)?;
+    let stale = print_stale(session, common)?;
+    if !stale && !common.json && !common.quiet {
+        writeln!(io::stderr(), "nothing would run: everything is fresh")?;
+    }
     Ok(Exit::Good)
 }
 

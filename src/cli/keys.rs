@@ -18,6 +18,18 @@ use watchrun::exec::owns_terminal;
 use watchrun::schedule::StopAll;
 use watchrun::session::Control;
 
+use super::report::Notices;
+
+const HELP: &str = "\
+keys:
+  r  run the tasks that failed once more
+  c  clear the screen
+  q  stop, and once more: kill
+  h  this
+";
+
+const ESCAPE: u8 = 0x1b;
+
 /// Reads keys on a thread of its own, until it is dropped.
 pub(crate) struct Keys {
     shared: Arc<Shared>,
@@ -42,7 +54,7 @@ struct State {
 
 impl Keys {
     /// Passes keys on to a session. `None` where input is no terminal.
-    pub(crate) fn pass_to(control: Control) -> io::Result<Option<Self>> {
+    pub(crate) fn pass_to(control: Control, notices: Notices) -> io::Result<Option<Self>> {
         if !isatty(stdin()) {
             return Ok(None);
         }
@@ -58,7 +70,7 @@ impl Keys {
         let own = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("keys".to_owned())
-            .spawn(move || own.listen(&control))?;
+            .spawn(move || own.listen(&control, &notices))?;
         Ok(Some(Self {
             shared,
             thread: Some(thread),
@@ -103,7 +115,7 @@ impl Drop for Keys {
 }
 
 impl Shared {
-    fn listen(&self, control: &Control) {
+    fn listen(&self, control: &Control, notices: &Notices) {
         let mut stops = 0;
         loop {
             let reads = {
@@ -133,8 +145,11 @@ impl Shared {
             for key in keys {
                 match key {
                     b'r' => control.retry_failed(),
+                    b'h' | b'?' => notices.say(HELP),
+                    b'c' => notices.wipe(),
                     b'q' => {
                         stops += 1;
+                        notices.stops();
                         control.stop(if stops == 1 {
                             StopAll::Gracefully
                         } else {
@@ -156,7 +171,7 @@ impl Shared {
         let mut keys = [0; 64];
         match rustix::io::read(stdin(), &mut keys) {
             Ok(0) => None,
-            Ok(n) => Some(keys[..n].to_vec()),
+            Ok(n) => Some(without_codes(&keys[..n])),
             Err(rustix::io::Errno::INTR) => Some(Vec::new()),
             Err(_) => None,
         }
@@ -199,5 +214,37 @@ impl State {
         {
             let _gone = tcsetattr(stdin(), OptionalActions::Now, &modes);
         }
+    }
+}
+
+/// Leaves out the codes of arrows and the like: the letters in them are no keys.
+fn without_codes(typed: &[u8]) -> Vec<u8> {
+    let mut keys = Vec::new();
+    let mut bytes = typed.iter();
+    while let Some(&byte) = bytes.next() {
+        if byte != ESCAPE {
+            keys.push(byte);
+            continue;
+        }
+        match bytes.next() {
+            Some(b'[') => drop(bytes.find(|byte| (0x40..0x7f).contains(*byte))),
+            Some(b'O') => drop(bytes.next()),
+            // With Alt, or the key alone.
+            Some(_) | None => {}
+        }
+    }
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_codes;
+
+    #[test]
+    fn letters_in_codes_are_no_keys() {
+        assert_eq!(without_codes(b"rq"), b"rq");
+        assert_eq!(without_codes(b"\x1b[A\x1b[1;5qr\x1bOqh\x1bq"), b"rh");
+        assert_eq!(without_codes(b"r\x1b"), b"r");
+        assert_eq!(without_codes(b"\x1b[1;"), b"");
     }
 }

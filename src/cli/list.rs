@@ -14,6 +14,9 @@ use super::facts::Facts;
 use super::project::Project;
 use super::report::Tone;
 
+/// Descriptions begin no further right than this, where names allow it.
+const COLUMN_MAX: usize = 32;
+
 /// `watchrun list`.
 pub(crate) fn list(common: &Common, facts: &Facts) -> Result<Exit, Failure> {
     let Project { plan, .. } = Project::open(common, facts)?;
@@ -25,13 +28,13 @@ pub(crate) fn list(common: &Common, facts: &Facts) -> Result<Exit, Failure> {
         return Ok(Exit::Good);
     }
     let style = facts.style_of_stdout();
-    let width = tasks
-        .iter()
-        .map(|task| task.name.as_str().chars().count())
-        .max()
-        .unwrap_or(0);
+    let width_of = |task: &Task| task.name.as_str().chars().count();
+    let widths = tasks.iter().map(|task| width_of(task));
+    // One very long name must not push every description out of the terminal.
+    let width = widths.filter(|width| *width <= COLUMN_MAX).max();
+    let width = width.unwrap_or(0);
     for task in tasks {
-        let pad = " ".repeat(width - task.name.as_str().chars().count());
+        let pad = " ".repeat(width.saturating_sub(width_of(task)));
         let name = style.paint(Tone::Strong, &task.name);
         let text = match (&task.description, &task.kind) {
             (Some(text), _) => text.clone(),
@@ -39,8 +42,12 @@ pub(crate) fn list(common: &Common, facts: &Facts) -> Result<Exit, Failure> {
                 let deps: Vec<&str> = task.deps.iter().map(|dep| dep.name.as_str()).collect();
                 format!("group: {}", deps.join(" "))
             }
-            (None, TaskKind::Service(_)) => "service".to_owned(),
-            (None, TaskKind::Command(_)) => String::new(),
+            (None, TaskKind::Service(_)) => format!("service: {}", first_line(task)),
+            (None, TaskKind::Command(_)) => format!("$ {}", first_line(task)),
+        };
+        let text = match task.description {
+            Some(_) => text,
+            None => style.paint(Tone::Faint, text),
         };
         writeln!(out, "{}", format!("{name}{pad}  {text}").trim_end())?;
     }
@@ -85,6 +92,16 @@ pub(crate) fn graph(tasks: &[String], common: &Common, facts: &Facts) -> Result<
     }
     writeln!(out, "}}")?;
     Ok(Exit::Good)
+}
+
+/// What it runs, to tell it apart by where it has no description.
+fn first_line(task: &Task) -> String {
+    const CHARS_MAX: usize = 80;
+    let command = task.command_text();
+    let line = command.lines().next().unwrap_or_default();
+    let rest = command.len() > line.len() || line.chars().count() > CHARS_MAX;
+    let start: String = line.chars().take(CHARS_MAX).collect();
+    if rest { start + " ..." } else { start }
 }
 
 fn described(task: &Task) -> Value {

@@ -17,6 +17,7 @@ mod report;
 mod run;
 mod signals;
 mod since;
+mod starter;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -52,7 +52,8 @@ pub(crate) fn locate(common: &Common, facts: &Facts) -> Result<(Root, RelPath), 
         Some(file) => dir.join(file),
         None => nearest(&dir).ok_or_else(|| {
             let message = format!("there is no `{WATCHFILE}` in `{}` or above", dir.display());
-            Failure::usage(message, Some("`watchrun init` writes one".to_owned()))
+            let hint = "`watchrun init` writes one; `watchrun -- CMD` needs none";
+            Failure::usage(message, Some(hint.to_owned()))
         })?,
     };
     let parent = path.parent().and_then(|parent| parent.canonicalize().ok());

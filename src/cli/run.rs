@@ -22,7 +22,7 @@ use super::facts::Facts;
 use super::inspect;
 use super::keys::Keys;
 use super::project::Project;
-use super::report::{self, Detail, Json, Reporter};
+use super::report::{self, Detail, Json, Notices, People, Reporter};
 use super::signals::Signals;
 use super::since;
 
@@ -99,16 +99,13 @@ pub(crate) fn replay(file: &Path) -> Result<Exit, Failure> {
 }
 
 /// Runs `session` to its end.
-pub(crate) fn drive(
-    session: Session,
-    mode: Mode,
-    reporter: Box<dyn Reporter>,
-) -> Result<Exit, Failure> {
+pub(crate) fn drive(session: Session, mode: Mode, people: People) -> Result<Exit, Failure> {
+    let People { reporter, notices } = people;
     let keys = match mode {
         Mode::Once => None,
-        Mode::Watching => Keys::pass_to(session.control())?.map(Arc::new),
+        Mode::Watching => Keys::pass_to(session.control(), notices.clone())?.map(Arc::new),
     };
-    let signals = Signals::pass_to(session.control(), keys.clone())?;
+    let signals = Signals::pass_to(session.control(), keys.clone(), notices)?;
     let unwritten = Rc::new(OnceCell::new());
     let observe = observer(reporter, session.control(), Rc::clone(&unwritten), keys);
     let ended = match mode {
@@ -214,12 +211,12 @@ pub(crate) fn options(
     })
 }
 
-/// What the events of a run are shown with.
+/// What the events of a run are shown with, to people and programs.
 pub(crate) fn reporter(
     common: &Common,
     facts: &Facts,
     settings: &Settings,
-) -> Result<Box<dyn Reporter>, Failure> {
+) -> Result<People, Failure> {
     let mut all: Vec<Box<dyn Reporter>> = Vec::new();
     if let Some(path) = &common.events_to {
         let file = File::create(path).map_err(|error| {
@@ -228,8 +225,9 @@ pub(crate) fn reporter(
         })?;
         all.push(Box::new(Json::new(file)));
     }
-    if common.json {
+    let notices = if common.json {
         all.push(Box::new(Json::new(io::stdout())));
+        Notices::Lines
     } else {
         let detail = match (common.quiet, common.verbose) {
             (true, _) => Detail::Quiet,
@@ -237,7 +235,12 @@ pub(crate) fn reporter(
             (false, _) => Detail::Verbose,
         };
         let mode = report::output_mode(common.output, settings.output, facts);
-        all.push(report::for_people(mode, detail, common, facts));
-    }
-    Ok(Box::new(report::All(all)))
+        let people = report::for_people(mode, detail, common, settings.notify, facts);
+        all.push(people.reporter);
+        people.notices
+    };
+    Ok(People {
+        reporter: Box::new(report::All(all)),
+        notices,
+    })
 }

@@ -14,6 +14,7 @@ use watchrun::session::Control;
 
 use super::exit::Exit;
 use super::keys::Keys;
+use super::report::Notices;
 
 /// How long the threads that run commands are given to pass a signal on.
 const SEND_TIME: Duration = Duration::from_millis(20);
@@ -28,7 +29,11 @@ pub(crate) struct Signals {
 impl Signals {
     /// The first SIGINT, SIGTERM or SIGHUP stops the session gracefully, any further one at once.
     /// SIGTSTP (Ctrl-Z) suspends the program with everything it runs.
-    pub(crate) fn pass_to(control: Control, keys: Option<Arc<Keys>>) -> io::Result<Self> {
+    pub(crate) fn pass_to(
+        control: Control,
+        keys: Option<Arc<Keys>>,
+        notices: Notices,
+    ) -> io::Result<Self> {
         let mut caught = Caught::new([SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT])?;
         let handle = caught.handle();
         let first = Arc::new(AtomicI32::new(0));
@@ -37,7 +42,7 @@ impl Signals {
             for signal in &mut caught {
                 match (signal, &keys) {
                     (SIGTSTP, keys) => {
-                        suspend(&control, keys.as_deref());
+                        suspend(&control, keys.as_deref(), &notices);
                         continue;
                     }
                     (SIGCONT, Some(keys)) => keys.look_again(),
@@ -49,6 +54,7 @@ impl Signals {
                 let was_first = seen
                     .compare_exchange(0, signal, Ordering::AcqRel, Ordering::Acquire)
                     .is_ok();
+                notices.stops();
                 control.stop(if was_first {
                     StopAll::Gracefully
                 } else {
@@ -78,10 +84,11 @@ impl Signals {
 }
 
 /// Stops this program and what it runs, and goes on with both when it is told to.
-fn suspend(control: &Control, keys: Option<&Keys>) {
+fn suspend(control: &Control, keys: Option<&Keys>, notices: &Notices) {
     if !can_be_resumed() {
         return;
     }
+    notices.hide();
     if let Some(keys) = keys {
         keys.pause();
     }
@@ -94,6 +101,7 @@ fn suspend(control: &Control, keys: Option<&Keys>) {
     if let Some(keys) = keys {
         keys.resume();
     }
+    notices.show();
 }
 
 impl Drop for Signals {

@@ -10,7 +10,6 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
-use rustix::io::Errno;
 
 use super::{At, Disk, DiskError, DiskLock, DiskTime, FileStat, LockWait};
 
@@ -254,7 +253,7 @@ fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
         .open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
-        return Err(Errno::ISDIR.into());
+        return Err(Errno::EISDIR.into());
     }
     if !metadata.is_file() {
         return Err(io::Error::new(

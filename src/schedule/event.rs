@@ -2,6 +2,8 @@
 //!
 //! Names and fields are a contract (`docs/EVENTS.md`): additions are allowed, changes are not.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::change::{Change, ChangeKind, ChangeSet, FileType};
@@ -32,6 +34,10 @@ pub enum RunEvent {
         run: u64,
         /// The tasks, in watchfile order.
         tasks: Vec<TaskName>,
+        /// How long each of `tasks` takes as a rule, in the same order; `None`: never measured.
+        /// 0 for groups and services. For estimates alone; no part of the serialised event.
+        #[serde(skip)]
+        expected: Vec<Option<Duration>>,
     },
     /// A command is being started.
     TaskStarted {
@@ -43,6 +49,9 @@ pub enum RunEvent {
         attempt: u32,
         /// Why it has to run.
         reason: Reason,
+        /// What is run, as the watchfile writes it; words are joined for a shell.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        command: String,
         /// Whether it has the terminal. Left out where not.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         interactive: bool,

@@ -26,6 +26,8 @@ pub(super) struct Progress {
     pub(super) lock: Option<DiskLock>,
     /// 1, and one more for each retry.
     pub(super) attempt: u32,
+    /// How it ended, as those who listen were last told.
+    pub(super) told: Option<Outcome>,
     /// The version of the files that was last looked at.
     pub(super) seen: Option<u64>,
     /// The next run follows from one whose inputs moved.

@@ -195,6 +195,7 @@ impl Driver {
             task,
             attempt: 1,
             reason,
+            command: self.plan.task(id).command_text(),
             interactive: false,
         });
         let Some(serial) = self.services.serial_of(id) else {

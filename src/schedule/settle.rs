@@ -10,7 +10,7 @@ use super::step::{self, Errand, Executed, Look, Prepared};
 use super::tell::describe;
 use crate::disk::DiskLock;
 use crate::exec::{Cancel, Ended};
-use crate::outcome::Outcome;
+use crate::outcome::{ExitStatus, Outcome};
 use crate::state::{Examined, Finished, Made, Ran, Restored, StateError, Verdict};
 use crate::task_id::TaskId;
 use crate::watchfile::{Caching, Terminal};
@@ -182,6 +182,7 @@ impl Driver {
             task,
             attempt,
             reason,
+            command: self.plan.task(id).command_text(),
             interactive: self.plan.task(id).terminal == Terminal::Owned,
         });
     }
@@ -206,6 +207,13 @@ impl Driver {
             took,
             log: _,
         } = executed;
+        let is_cancelled = |cancel: &Cancel| cancel.is_cancelled();
+        let is_cancelled = self.progress[id].cancel.as_ref().is_some_and(is_cancelled);
+        let ended = match ended {
+            // Race: a Ctrl-C in a terminal also reaches a process that has not left our group yet.
+            Ended::Exited(ExitStatus::Signal(_)) if is_cancelled => Ended::Cancelled,
+            ended => ended,
+        };
         let mut finished = self.finish_of(id, Outcome::Failed, took);
         let status = match &ended {
             Ended::Exited(status) => Some(*status),

@@ -12,6 +12,7 @@ use crate::outcome::Outcome;
 use crate::plan::MissingDep;
 use crate::state::PathSample;
 use crate::task_id::{TaskId, TaskName};
+use crate::watchfile::TaskKind;
 
 impl Driver {
     /// Begins the run for those who listen, if it has not begun; adds `ids` to it.
@@ -23,14 +24,17 @@ impl Driver {
         }
         self.runs += 1;
         wave.run = Some(self.runs);
-        let tasks = wave
-            .tasks
-            .iter()
-            .map(|&id| self.plan.name(id).clone())
-            .collect();
+        let name = |&id: &TaskId| self.plan.name(id).clone();
+        let tasks: Vec<TaskName> = wave.tasks.iter().map(name).collect();
+        let expected = wave.tasks.iter().map(|&id| match self.plan.task(id).kind {
+            TaskKind::Command(_) => self.ports.engine.typical_duration(self.plan.name(id)),
+            TaskKind::Group | TaskKind::Service(_) => Some(Duration::ZERO),
+        });
+        let expected = expected.collect();
         (self.observe)(RunEvent::RunStarted {
             run: self.runs,
             tasks,
+            expected,
         });
         for mut finished in std::mem::take(&mut wave.withheld) {
             finished.run = self.runs;
@@ -62,7 +66,16 @@ impl Driver {
 
     /// A task ended without running, as it had before: worth a word only in a run that has begun.
     pub(super) fn finished_again(&mut self, id: TaskId, outcome: Outcome) {
-        let finished = TaskFinished::without_process(0, self.plan.name(id), outcome);
+        let mut finished = TaskFinished::without_process(0, self.plan.name(id), outcome);
+        if outcome != Outcome::Fresh {
+            finished.reason = Some("not run again: nothing that it depends on changed".to_owned());
+        }
+        self.tell_or_withhold(id, finished);
+    }
+
+    /// Tells of an end that is no news by itself.
+    fn tell_or_withhold(&mut self, id: TaskId, finished: TaskFinished) {
+        let outcome = finished.outcome;
         let wave = self.wave.get_or_insert_with(Wave::new);
         if wave.run.is_some() {
             self.finished(id, finished);
@@ -81,6 +94,7 @@ impl Driver {
     pub(super) fn finished(&mut self, id: TaskId, mut finished: TaskFinished) {
         self.announce(&[]);
         finished.run = self.run_number();
+        self.progress[id].told = Some(finished.outcome);
         if let Some(wave) = &mut self.wave {
             wave.outcomes.insert(id, finished.outcome);
         }
@@ -101,7 +115,13 @@ impl Driver {
             SkipCause::Dep(dep) => format!("`{}` did not succeed", self.plan.name(dep)),
             SkipCause::Halted => "the run stopped before its turn".to_owned(),
         };
-        self.finished_with(id, Outcome::Skipped, reason);
+        let mut finished = TaskFinished::without_process(0, self.plan.name(id), Outcome::Skipped);
+        finished.reason = Some(reason);
+        match (cause, self.progress[id].told) {
+            // What keeps it from running did so before, and may not have run either.
+            (SkipCause::Dep(_), Some(Outcome::Skipped)) => self.tell_or_withhold(id, finished),
+            _ => self.finished(id, finished),
+        }
     }
 
     /// Nothing of `wave` is left to do.

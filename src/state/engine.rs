@@ -170,6 +170,18 @@ impl<'d> Engine<'d> {
             .collect()
     }
 
+    /// How long `task` takes as a rule; `None`: it never succeeded here.
+    #[must_use]
+    pub fn typical_duration(&self, task: &TaskName) -> Option<Duration> {
+        let log = self
+            .run_log()
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let stats = log.tasks().get(task.as_str());
+        let stats = stats.filter(|stats| stats.successes > 0)?;
+        Some(Duration::from_micros(stats.typical_us.cast_unsigned()))
+    }
+
     /// What is known of each task's runs, ordered by name.
     #[must_use]
     pub fn run_stats(&self) -> Vec<(TaskName, RunStats)> {

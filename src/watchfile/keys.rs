@@ -5,7 +5,7 @@
 
 /// Keys whose effect is not built: the table (empty: the top level) and the key in it. They are
 /// refused with an error, never ignored, and left out of the JSON Schema.
-pub const NOT_SUPPORTED: &[(&str, &str)] = &[("", "remote"), ("settings", "notify")];
+pub const NOT_SUPPORTED: &[(&str, &str)] = &[("", "remote")];
 
 /// The keys of the top level.
 pub const TOP: &[&str] = &[

@@ -38,7 +38,7 @@ pub struct Settings {
     pub cache_dir: Option<RelPath>,
     /// How many bytes of results are kept.
     pub cache_size_bytes: u64,
-    /// Whether the end of a run is announced on the desktop.
+    /// Whether the terminal is asked to announce a run that failed, and the next that did not.
     pub notify: Notify,
     /// How children that speak the jobserver protocol share the job slots.
     pub jobserver: Jobserver,

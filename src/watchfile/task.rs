@@ -83,6 +83,19 @@ impl Task {
         }
     }
 
+    /// What is executed, to be read or pasted into a shell; empty for a group.
+    #[must_use]
+    pub fn command_text(&self) -> String {
+        match self.invocation() {
+            None => String::new(),
+            Some(Invocation::Line(line)) => line.trim().to_owned(),
+            Some(Invocation::Words(words)) => {
+                let words: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
+                words.join(" ")
+            }
+        }
+    }
+
     /// Whether both mean the same, wherever they are written.
     ///
     /// Pools are compared by index, so the watchfiles must have the same pools.
@@ -132,6 +145,16 @@ impl Task {
             && *pool == other.pool
             && *failure == other.failure
             && *terminal == other.terminal
+    }
+}
+
+/// `word` as a shell reads it as one word.
+fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "_-+=./:,@%{}".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 
@@ -324,5 +347,15 @@ mod tests {
         assert!(pattern("A*Z").matches(b"ABZ"));
         assert!(!pattern("FOO_*").matches(b"FOO"));
         assert!(!pattern("FOO").matches(b"FOO_BAR"));
+    }
+
+    #[test]
+    fn words_are_quoted_where_a_shell_needs_it() {
+        assert_eq!(shell_word("src/a-b.c"), "src/a-b.c");
+        assert_eq!(shell_word("{files}"), "{files}");
+        assert_eq!(shell_word("a b"), "'a b'");
+        assert_eq!(shell_word("it's"), "'it'\\''s'");
+        assert_eq!(shell_word(""), "''");
+        assert_eq!(shell_word("$x"), "'$x'");
     }
 }

@@ -167,3 +167,25 @@ fn twenty_saves_during_builds_end_with_the_last_content() {
     assert_eq!(commands_in(project.root()), NOBODY);
     project.run_json(DEFAULTS).ok().assert_ran(&[]);
 }
+
+#[test]
+fn the_watchfile_that_init_writes_for_make_builds_once_and_rests() {
+    let project = Project::new();
+    project
+        .write("a.c", "int main(void) { return 0; }\n")
+        .write("Makefile", "a: a.o\n\tcc -o a a.o\ntest: a\n\t./a\n");
+    project.run(["init"]).ok().stderr_has("watchfile.toml");
+    project
+        .run_json(DEFAULTS)
+        .ok()
+        .assert_ran(&["make", "test"]);
+    // The objects lie beside the sources, and are no inputs.
+    project.run_json(DEFAULTS).ok().assert_ran(&[]);
+    project.write("a.c", "int main(void) { return 1; }\n");
+    let run = project.run_json(DEFAULTS);
+    run.exit(1)
+        .events()
+        .assert_outcomes(&[("make", "done"), ("test", "failed")]);
+    // What a person wrote is left alone.
+    project.run(["init"]).exit(2).stderr_has("is there already");
+}

@@ -204,6 +204,10 @@ fn an_unknown_name_on_the_command_line_is_a_usage_error_with_the_nearest() {
         .run(["run", "trace", "nothing-like-it"])
         .exit(2)
         .stderr_has("`nothing-like-it`");
+    project
+        .run(["lst"])
+        .exit(2)
+        .stderr_has("did you mean `watchrun list`?");
     assert!(!project.exists("trace"));
 }
 

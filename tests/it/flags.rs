@@ -46,6 +46,16 @@ fn list_prints_names_and_descriptions_in_the_order_of_the_watchfile() {
 }
 
 #[test]
+fn list_stays_in_columns_and_shows_the_command_where_there_is_no_description() {
+    let long = "x".repeat(50);
+    let project = Project::with(&format!(
+        "[tasks]\na = {{ run = \"true\", description = \"first\" }}\nbb = \"make bb\"\n{long} = \"make x\"\n"
+    ));
+    let expected = format!("a   first\nbb  $ make bb\n{long}  $ make x\n");
+    project.run(["list"]).ok().stdout(&expected);
+}
+
+#[test]
 fn force_runs_what_is_fresh() {
     let project = project();
     project.run(["run"]).ok();

@@ -239,3 +239,30 @@ fn edits_without_a_pause_end_with_the_last_content() {
     }
     watcher.stop();
 }
+
+#[test]
+fn a_save_of_the_same_bytes_is_silent_also_where_something_had_failed() {
+    let project = Project::with(
+        r#"
+[tasks]
+bad      = { run = "false", inputs = ["in"] }
+skipped  = { run = "true", inputs = [], deps = ["bad"] }
+sentinel = { run = "true", inputs = ["sentinel"] }
+"#,
+    );
+    project.write("in", "same\n").write("sentinel", "0\n");
+    let mut watcher = Watcher::start(&project, ["-k"]);
+    project.write("in", "same\n");
+    watcher.wait("the change is seen", |event| {
+        event["event"] == "change_set" && event["changes"][0]["path"] == "in"
+    });
+    watcher.wait_idle();
+    project.write("sentinel", "1\n");
+    watcher.wait_finished("sentinel", "done");
+    let events = watcher.stop();
+    assert_eq!(events.of("run_started").len(), 2, "{events}");
+    // What is skipped anew is told of.
+    let skipped = events.of("task_finished");
+    let skipped = skipped.iter().filter(|event| event["task"] == "skipped");
+    assert_eq!(skipped.count(), 1, "{events}");
+}

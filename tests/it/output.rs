@@ -148,3 +148,124 @@ fn a_command_has_three_descriptors_whatever_watchrun_was_started_with() {
     let run = finish(project.hermetic("sh").args(["-c", &line]));
     assert_eq!(run.ok().events().output("fds"), ["0", "1", "2"], "{run}");
 }
+
+#[test]
+fn a_failure_is_told_with_its_command_and_its_output_below() {
+    let project = Project::with(r#"tasks.bad = { run = "echo the reason; exit 3", inputs = [] }"#);
+    for mode in ["auto", "grouped", "failed"] {
+        let run = project.run(["run", "--output", mode]);
+        let run = run.exit(1).stdout("the reason\n");
+        let lines: Vec<&str> = run.stderr.lines().collect();
+        assert_eq!(lines.len(), 3, "said once: {run}");
+        assert!(lines[0].starts_with("bad: failed in "), "{run}");
+        assert!(lines[0].ends_with(": exit code 3"), "{run}");
+        assert_eq!(lines[1], "  $ echo the reason; exit 3", "{run}");
+        assert!(lines[2].starts_with("1 failed in "), "{run}");
+    }
+}
+
+#[test]
+fn failures_are_repeated_at_the_end_and_what_was_skipped_says_why() {
+    let project = Project::with(
+        r#"
+[tasks]
+one   = { run = "seq 1 30; exit 3", inputs = [] }
+two   = { run = "kill -9 $$", inputs = [], after = ["one"] }
+three = { run = "true", inputs = [], deps = ["one"] }
+"#,
+    );
+    let run = project.run(["run", "-k", "-j1", "--output", "stream"]);
+    let run = run.exit(1);
+    let end = run.stderr.split("\n\n").nth(1).unwrap_or_default();
+    let has = |part: &str| assert!(end.contains(part), "{part:?} in {run}");
+    has("one: failed in ");
+    has(": exit code 3\n  $ seq 1 30; exit 3\n  | ... 20 lines above\n  | 21\n");
+    has("  | 30\ntwo: failed in ");
+    has(": signal 9 (SIGKILL)\n  $ kill -9 $$");
+    run.stderr_has("three: skipped: `one` did not succeed\n")
+        .stderr_has("2 failed, 1 skipped in ");
+}
+
+#[test]
+fn quiet_normal_and_verbose_differ() {
+    let project = Project::with(
+        "[tasks]\ngood = { run = \"echo x\", inputs = [] }\nfresh = { run = \"true\", inputs = [] }\n",
+    );
+    project.run(["run", "fresh"]).ok();
+    let said = |flag: &[&str]| {
+        let run = project.run([&["run", "--force", "good"], flag].concat());
+        run.ok().stderr.clone()
+    };
+    assert_eq!(said(&["-q"]), "");
+    let normal = said(&[]);
+    assert!(normal.starts_with("good: done"), "{normal}");
+    assert_eq!(normal.lines().count(), 2, "{normal}");
+    let verbose = said(&["-v"]);
+    assert!(
+        verbose.starts_with("good: started: forced\n  $ echo x\ngood: done"),
+        "{verbose}"
+    );
+    project.run(["run"]).ok().stderr_lacks("fresh: fresh");
+    project.run(["run", "-v"]).ok().stderr_has("fresh: fresh");
+}
+
+#[test]
+fn prefixed_output_keeps_to_its_lines_and_colours() {
+    // Parts of lines and of codes, a progress display, and a colour that is left switched on.
+    let project = Project::with(
+        r"tasks.a = { run = '''printf 'one'; printf ' line\n'; printf '\033[3'; printf '1mred\nstill\033[0m\n'; printf '10%%\r100%%\nend'''', inputs = [] }",
+    );
+    let run = project.run(["run", "--output", "prefixed"]);
+    run.ok().stdout(
+        "a | one line\na | \u{1b}[31mred\u{1b}[0m\na | \u{1b}[31mstill\u{1b}[0m\na | 100%\na | end\n",
+    );
+}
+
+#[test]
+fn the_colour_of_our_own_words_follows_the_environment() {
+    let project = Project::with("tasks.a = { run = \"true\", cache = false }");
+    let is_coloured = |variables: &[(&str, &str)], args: &[&str]| {
+        let mut command = project.command([&["run"], args].concat());
+        command
+            .env_remove("NO_COLOR")
+            .envs(variables.iter().copied());
+        finish(&mut command).ok().stderr.contains('\u{1b}')
+    };
+    assert!(!is_coloured(&[], &[]));
+    assert!(is_coloured(&[("CLICOLOR_FORCE", "1")], &[]));
+    assert!(!is_coloured(&[("CLICOLOR_FORCE", "0")], &[]));
+    assert!(!is_coloured(
+        &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")],
+        &[]
+    ));
+    assert!(is_coloured(&[("NO_COLOR", "1")], &["--color", "always"]));
+    assert!(!is_coloured(
+        &[("CLICOLOR_FORCE", "1")],
+        &["--color", "never"]
+    ));
+}
+
+#[test]
+fn under_github_output_is_grouped_and_failures_are_annotated() {
+    let project = Project::with(
+        r#"
+[tasks]
+good = { run = "echo ::endgroup::", inputs = [] }
+bad  = { run = "echo 'src/a.c:3:5: error: no'; exit 1", inputs = [], after = ["good"] }
+"#,
+    );
+    let mut command = project.command(["run", "-k"]);
+    let run = finish(command.env("GITHUB_ACTIONS", "true").env("CI", "true"));
+    let lines: Vec<&str> = run.exit(1).stdout.lines().collect();
+    assert_eq!(lines[0], "::group::good", "{run}");
+    let word = lines[1].strip_prefix("::stop-commands::");
+    let word = word.unwrap_or_else(|| panic!("{run}"));
+    let end = format!("::{word}::");
+    assert_eq!(lines[2..5], ["::endgroup::", &end, "::endgroup::"], "{run}");
+    assert_eq!(lines[5], "::group::bad", "{run}");
+    assert_eq!(
+        lines.last(),
+        Some(&"::error file=src/a.c,line=3,col=5,title=bad::no"),
+        "{run}"
+    );
+}

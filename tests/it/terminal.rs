@@ -14,13 +14,19 @@ struct Terminal {
 }
 
 impl Terminal {
+    /// One that obeys no escape codes.
     fn new(project: &Project, line: &str) -> Self {
+        Self::of_type(project, line, "dumb")
+    }
+
+    /// What is written to it is kept in `../screen`.
+    fn of_type(project: &Project, line: &str, term: &str) -> Self {
         let mut command = project.hermetic("script");
         command
-            .args(["-qefc", line, "/dev/null"])
+            .args(["-qefc", line, "../screen"])
             .env("SHELL", "/bin/sh");
         let mut child = command
-            .env("TERM", "dumb")
+            .env("TERM", term)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -227,4 +233,118 @@ fn ctrl_z_suspends_and_fg_resumes() {
     assert_eq!(project.read("../status"), "0\n");
     assert_eq!(project.read("../between"), project.read("../before"));
     assert_eq!(project.read("../after"), project.read("../before"));
+}
+
+/// What was written to the terminal, without the lines of `script` itself and the returns.
+fn screen(project: &Project) -> String {
+    let text = project.read("../screen").replace('\r', "");
+    let (_, text) = text.split_once('\n').expect("script writes a first line");
+    let end = text.rfind("\nScript done").unwrap_or(text.len());
+    text[..end].to_owned()
+}
+
+#[test]
+fn on_a_terminal_only_what_failed_shows_its_output_and_nothing_stays_drawn() {
+    let project = Project::with(
+        r#"
+[tasks]
+good = { run = "echo unneeded", inputs = [] }
+bad  = { run = "echo the reason; exit 3", inputs = [], after = ["good"] }
+"#,
+    );
+    let line = format!("stty cols 60 rows 20; {} run -k", program());
+    let terminal = Terminal::of_type(&project, &line, "xterm");
+    assert_eq!(terminal.wait(), Some(1));
+    let text = screen(&project);
+    assert!(text.contains("good: done"), "{text:?}");
+    assert!(!text.contains("unneeded"), "{text:?}");
+    assert!(text.contains("\nthe reason\n"), "{text:?}");
+    let last = text.lines().last().unwrap_or_default();
+    assert!(last.starts_with("1 done, 1 failed in "), "{text:?}");
+}
+
+#[test]
+fn a_terminal_that_obeys_no_codes_gets_none() {
+    let project = Project::with(r#"tasks.bad = { run = "echo the reason; exit 3", inputs = [] }"#);
+    let terminal = Terminal::new(&project, &format!("{} run", program()));
+    assert_eq!(terminal.wait(), Some(1));
+    let text = screen(&project);
+    assert!(
+        !text.contains('\u{1b}') && text.contains("the reason"),
+        "{text:?}"
+    );
+}
+
+#[test]
+fn nothing_is_drawn_where_another_program_may_write_to_the_terminal() {
+    let project = Project::with(r#"tasks.bad = { run = "echo the reason; exit 3", inputs = [] }"#);
+    let line = format!("{} --events-to ../events | cat", program());
+    let mut terminal = Terminal::of_type(&project, &line, "xterm");
+    wait_for_idle(&project, 1);
+    terminal.press("q");
+    assert_eq!(terminal.wait(), Some(0));
+    let text = screen(&project);
+    for part in [
+        "the reason",
+        "bad: failed",
+        "\nwatching 1 file in 1 directory\n",
+    ] {
+        assert!(text.contains(part), "{part:?} in {text:?}");
+    }
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+}
+
+#[test]
+fn while_watching_the_last_line_names_the_keys_and_h_explains_them() {
+    let project = Project::with(
+        "[settings]\nnotify = true\n[tasks]\nbad = { run = \"false\", inputs = [] }\n",
+    );
+    let line = format!(
+        "stty cols 60 rows 20; {} --events-to ../events; echo $? > ../status",
+        program()
+    );
+    let mut terminal = Terminal::of_type(&project, &line, "xterm");
+    wait_for_idle(&project, 1);
+    // An arrow is no key, though there are letters in its code.
+    terminal.press("\u{1b}[q");
+    terminal.press("h");
+    terminal.press("r");
+    wait_for_idle(&project, 2);
+    terminal.press("q");
+    terminal.wait();
+    assert_eq!(project.read("../status"), "0\n");
+    let text = screen(&project);
+    assert!(
+        text.contains("watching for changes (h: help, q: quit)"),
+        "{text:?}"
+    );
+    assert!(
+        text.contains("\nkeys:\n") || text.contains("keys:\n  r  "),
+        "{text:?}"
+    );
+    let news = "\u{1b}]9;watchrun: a task failed\u{7}";
+    assert_eq!(text.matches(news).count(), 2, "{text:?}");
+    let last = text.lines().last().unwrap_or_default();
+    assert!(
+        !last.contains("watching") || last.contains("\u{1b}[2K"),
+        "{text:?}"
+    );
+}
+
+#[test]
+fn many_short_tasks_write_little_more_than_their_lines() {
+    let tasks: Vec<String> = (0..300)
+        .map(|n| format!("t{n} = {{ run = \"true\", inputs = [] }}"))
+        .collect();
+    let project = Project::with(&format!("[tasks]\n{}\n", tasks.join("\n")));
+    let line = format!("stty cols 80 rows 24; {} run -j4", program());
+    let terminal = Terminal::of_type(&project, &line, "xterm");
+    assert_eq!(terminal.wait(), Some(0));
+    let text = screen(&project);
+    for n in 0..300 {
+        assert!(text.contains(&format!("t{n}: ")), "t{n} in {text:?}");
+    }
+    // A drawing of the status for each line would be five times as much.
+    let bytes_per_task = text.len() / 300;
+    assert!(bytes_per_task < 500, "{bytes_per_task}");
 }

@@ -1,15 +1,23 @@
 //! How events reach people and programs: one [`Reporter`] for each way.
 
+mod amount;
 mod bars;
+mod failures;
+mod github;
 mod json;
+mod live;
+mod notices;
 mod output;
+mod pen;
 mod plain;
+mod status;
 mod style;
 
 use std::io;
 use std::time::Duration;
 
 pub(crate) use json::Json;
+pub(crate) use notices::Notices;
 pub(crate) use plain::Detail;
 pub(crate) use style::{Style, Tone};
 
@@ -17,8 +25,10 @@ use watchrun::schedule::RunEvent;
 use watchrun::watchfile;
 
 use self::bars::Bars;
+use self::live::{Extras, Live};
 use self::output::{OutputMode, TaskOutput};
 use self::plain::Plain;
+use self::status::Status;
 use super::args::{Common, Output};
 use super::facts::{Facts, Place};
 
@@ -49,18 +59,24 @@ pub(crate) fn output_mode(
     setting: watchfile::OutputMode,
     facts: &Facts,
 ) -> OutputMode {
+    let grouped = || {
+        if facts.github {
+            OutputMode::Github
+        } else {
+            OutputMode::Grouped
+        }
+    };
     let auto = || match (facts.github, facts.stderr) {
-        (true, _) => OutputMode::Github,
         (false, Place::Terminal) => OutputMode::Failed,
-        (false, Place::Plain) => OutputMode::Grouped,
+        (true, _) | (false, Place::Plain) => grouped(),
     };
     match flag {
-        Some(Output::Grouped) => OutputMode::Grouped,
+        Some(Output::Grouped) => grouped(),
         Some(Output::Prefixed) => OutputMode::Prefixed,
         Some(Output::Stream) => OutputMode::Stream,
         Some(Output::Failed) => OutputMode::Failed,
         Some(Output::Auto) | None => match setting {
-            watchfile::OutputMode::Grouped => OutputMode::Grouped,
+            watchfile::OutputMode::Grouped => grouped(),
             watchfile::OutputMode::Prefixed => OutputMode::Prefixed,
             watchfile::OutputMode::Stream => OutputMode::Stream,
             watchfile::OutputMode::Failed => OutputMode::Failed,
@@ -69,27 +85,48 @@ pub(crate) fn output_mode(
     }
 }
 
+/// What people see, and how to tell them something out of turn.
+pub(crate) struct People {
+    pub(crate) reporter: Box<dyn Reporter>,
+    pub(crate) notices: Notices,
+}
+
 /// Lines, with a live status where there is a terminal.
 pub(crate) fn for_people(
     mode: OutputMode,
     detail: Detail,
     common: &Common,
+    notify: watchfile::Notify,
     facts: &Facts,
-) -> Box<dyn Reporter> {
+) -> People {
     let style = facts.style_of_stderr();
-    let output = TaskOutput::new(mode, facts.style_of_stdout(), facts.temp_dir.clone());
+    let spill_dir = facts.temp_dir.clone();
+    let output = TaskOutput::new(mode, facts.style_of_stdout(), facts.stdout, spill_dir);
     if facts.stderr == Place::Plain {
-        return Box::new(Plain::new(
-            io::stderr(),
-            io::stdout(),
-            style,
-            detail,
-            output,
-        ));
+        let plain = Plain::new(io::stderr(), io::stdout(), style, detail, output);
+        return People {
+            reporter: Box::new(plain),
+            notices: Notices::Lines,
+        };
     }
-    let clear = common.clear;
-    Box::new(Bars::new(
-        Plain::new(io::stderr(), io::stdout(), style, detail, output),
-        clear,
-    ))
+    // As in `watchrun | tee log`: what `tee` writes would get into the lines.
+    let is_calm = facts.stdout_is_read || detail == Detail::Quiet;
+    let status = (!is_calm).then(|| Status::new(style, facts.has_keyboard));
+    let extras = Extras {
+        clear: common.clear,
+        notify: notify == watchfile::Notify::On,
+        says_that_it_watches: !is_calm,
+    };
+    let bars = Bars::new(status);
+    let reporter: Box<dyn Reporter> = if facts.stdout == Place::Terminal {
+        let plain = Plain::new(bars.err(), bars.out(), style, detail, output);
+        Box::new(Live::new(plain, bars.clone(), extras))
+    } else {
+        let plain = Plain::new(bars.err(), io::stdout(), style, detail, output);
+        Box::new(Live::new(plain, bars.clone(), extras))
+    };
+    People {
+        reporter,
+        notices: Notices::Terminal(bars),
+    }
 }

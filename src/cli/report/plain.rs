@@ -1,5 +1,6 @@
 //! Plain lines on stderr, the tasks' output on stdout: [`Plain`].
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use watchrun::state::Reason;
 use watchrun::task_id::TaskName;
 
 use super::Reporter;
+use super::amount::{count, seconds, sum};
+use super::failures::{Failures, Tail, command_line};
 use super::output::TaskOutput;
 use super::style::{Style, Tone};
 
@@ -23,6 +26,9 @@ pub(crate) enum Detail {
     Verbose,
 }
 
+/// So many tasks of a run are named when they are skipped; more are only counted.
+const SKIPPED_MAX: usize = 5;
+
 /// Writes a line for each thing that happened.
 pub(crate) struct Plain<E: Write, O: Write> {
     err: E,
@@ -30,10 +36,24 @@ pub(crate) struct Plain<E: Write, O: Write> {
     style: Style,
     detail: Detail,
     output: TaskOutput,
-    /// The reason of each task that runs, for its last line.
-    reasons: Vec<(TaskName, String)>,
+    running: HashMap<TaskName, Running>,
+    failures: Failures,
+    /// How many tasks of this run were skipped.
+    skipped: usize,
     /// Whether any run has ended: fresh tasks of later runs are not worth a word.
     later: bool,
+    /// What to say once nothing is left to do but to watch.
+    watching: Option<String>,
+}
+
+/// What the last line of a task needs.
+struct Running {
+    attempt: u32,
+    reason: String,
+    /// Whether the reason is worth a word when it is done.
+    is_news: bool,
+    command: String,
+    tail: Tail,
 }
 
 impl<E: Write, O: Write> Plain<E, O> {
@@ -44,8 +64,11 @@ impl<E: Write, O: Write> Plain<E, O> {
             style,
             detail,
             output,
-            reasons: Vec::new(),
+            running: HashMap::new(),
+            failures: Failures::default(),
+            skipped: 0,
             later: false,
+            watching: None,
         }
     }
 
@@ -57,24 +80,51 @@ impl<E: Write, O: Write> Plain<E, O> {
                 polled_dirs,
                 files,
             } => {
-                let polled = match polled_dirs {
-                    0 => String::new(),
-                    n => format!(", {n} of them polled"),
-                };
-                let dirs = watched_dirs + polled_dirs;
-                let line = format!("watching {files} files in {dirs} directories{polled}");
-                self.say(Detail::Verbose, line)
+                let line = watching(*watched_dirs, *polled_dirs, *files);
+                if self.detail == Detail::Verbose {
+                    return self.say(Detail::Verbose, &line);
+                }
+                self.watching = Some(line);
+                Ok(())
             }
-            RunEvent::ChangeSet(set) => self.say(Detail::Verbose, changes(set)),
+            RunEvent::Idle => match self.watching.take() {
+                Some(line) => self.say(Detail::Normal, &line),
+                None => Ok(()),
+            },
+            RunEvent::ChangeSet(set) => self.say(Detail::Verbose, &changes(set)),
+            RunEvent::RunStarted { .. } => {
+                self.failures = Failures::default();
+                self.skipped = 0;
+                Ok(())
+            }
             RunEvent::TaskStarted {
                 task,
                 attempt,
                 reason,
+                command,
                 ..
-            } => self.started(task, *attempt, reason),
+            } => {
+                let running = Running {
+                    attempt: *attempt,
+                    reason: reason.to_string(),
+                    is_news: !matches!(
+                        reason,
+                        Reason::NeverSucceeded | Reason::CacheOff | Reason::Forced
+                    ),
+                    command: command.clone(),
+                    tail: Tail::default(),
+                };
+                self.started(task, running)
+            }
             RunEvent::TaskOutput { task, line, .. } => {
-                self.output.line(&mut self.out, task, line)?;
-                self.out.flush()
+                if let Some(running) = self.running.get_mut(task) {
+                    running.tail.push(line);
+                }
+                if self.output.line(&mut self.out, task, line)? {
+                    self.failures.bury();
+                    self.out.flush()?;
+                }
+                Ok(())
             }
             RunEvent::TaskFinished(finished) => self.finished(finished),
             RunEvent::Service {
@@ -89,23 +139,29 @@ impl<E: Write, O: Write> Plain<E, O> {
                 duration_ms,
                 ..
             } => self.run_finished(*ok, counts, *duration_ms),
-            RunEvent::RunStarted { .. } | RunEvent::Idle => Ok(()),
         }
     }
 
-    fn started(&mut self, task: &TaskName, attempt: u32, reason: &Reason) -> io::Result<()> {
-        let again = match attempt {
-            1 => String::new(),
-            n => format!(" (attempt {n})"),
-        };
-        self.say(Detail::Verbose, format!("{task}: started{again}: {reason}"))?;
-        self.reasons.retain(|(other, _)| other != task);
-        self.reasons.push((task.clone(), reason.to_string()));
+    fn started(&mut self, task: &TaskName, running: Running) -> io::Result<()> {
+        let again = nth_attempt(running.attempt);
+        let line = format!("{task}: started{again}: {}", running.reason);
+        self.say(Detail::Verbose, &line)?;
+        if !running.command.is_empty() {
+            self.say_faint(Detail::Verbose, &command_line(&running.command))?;
+        }
+        self.running.insert(task.clone(), running);
         Ok(())
     }
 
     fn run_finished(&mut self, ok: bool, counts: &Counts, duration_ms: u64) -> io::Result<()> {
         self.later = true;
+        let more = self.skipped.saturating_sub(SKIPPED_MAX);
+        if more > 0 && self.detail == Detail::Normal {
+            self.say(Detail::Normal, &format!("and {more} more skipped"))?;
+        }
+        for line in self.failures.take_lines() {
+            self.say(Detail::Quiet, &line)?;
+        }
         let (tone, detail) = if ok {
             (Tone::Good, Detail::Normal)
         } else {
@@ -114,40 +170,82 @@ impl<E: Write, O: Write> Plain<E, O> {
         let text = self.style.paint(tone, sum(counts));
         let took = format!("in {}", seconds(duration_ms));
         let took = self.style.paint(Tone::Faint, took);
-        self.say(detail, format!("{text} {took}"))
+        self.say(detail, &format!("{text} {took}"))
     }
 
     fn finished(&mut self, finished: &TaskFinished) -> io::Result<()> {
-        let TaskFinished {
-            task,
-            outcome,
-            duration_ms,
-            ..
-        } = finished;
-        self.output.finish(&mut self.out, task, *outcome)?;
-        self.out.flush()?;
-        let position = self.reasons.iter().position(|(name, _)| name == task);
-        let reason = position.map(|at| self.reasons.swap_remove(at).1);
-        let (tone, detail) = match outcome {
-            Outcome::Done | Outcome::Restored => (Tone::Good, Detail::Normal),
+        let TaskFinished { task, outcome, .. } = finished;
+        let running = self.running.remove(task);
+        let line = self.line_of(finished, running.as_ref());
+        let (is_failure, detail) = match outcome {
+            // That a service is ready has been said.
+            Outcome::Done if self.output.has_service(task) => (false, Detail::Verbose),
+            Outcome::Done | Outcome::Restored | Outcome::Cancelled => (false, Detail::Normal),
             Outcome::Fresh if self.later => return Ok(()),
-            Outcome::Fresh => (Tone::Faint, Detail::Verbose),
-            Outcome::Failed | Outcome::TimedOut => (Tone::Bad, Detail::Quiet),
-            Outcome::Cancelled | Outcome::Skipped => (Tone::Careful, Detail::Normal),
+            Outcome::Fresh => (false, Detail::Verbose),
+            Outcome::Failed | Outcome::TimedOut => (true, Detail::Quiet),
+            Outcome::Skipped => {
+                self.skipped += 1;
+                let is_named = self.skipped <= SKIPPED_MAX;
+                (
+                    false,
+                    if is_named {
+                        Detail::Normal
+                    } else {
+                        Detail::Verbose
+                    },
+                )
+            }
         };
-        let mut line = format!(
-            "{task}: {}",
-            self.style.paint(tone, outcome_words(*outcome))
-        );
-        if *duration_ms > 0 {
-            line += &self
-                .style
-                .paint(Tone::Faint, format_args!(" in {}", seconds(*duration_ms)));
+        self.say(detail, &line)?;
+        let command = running.as_ref().map_or("", |running| &running.command);
+        if is_failure && !command.is_empty() {
+            self.say_faint(detail, &command_line(command))?;
         }
-        if let Some(why) = explanation(finished, reason) {
-            line += &self.style.paint(Tone::Faint, format_args!(": {why}"));
+        let failure = super::pen::plain_text(&line);
+        if self
+            .output
+            .finish(&mut self.out, task, *outcome, &failure)?
+        {
+            self.failures.bury();
         }
-        self.say(detail, line)
+        self.out.flush()?;
+        if is_failure {
+            let command = command.to_owned();
+            let tail = running.map(|running| running.tail).unwrap_or_default();
+            self.failures.push(task.clone(), line, command, tail);
+        } else if *outcome == Outcome::Done {
+            self.failures.mended(task);
+        }
+        Ok(())
+    }
+
+    /// `build: done in 1.2 s: input src/a.c modified`.
+    fn line_of(&self, finished: &TaskFinished, running: Option<&Running>) -> String {
+        let tone = match finished.outcome {
+            Outcome::Done | Outcome::Restored => Tone::Good,
+            Outcome::Fresh => Tone::Faint,
+            Outcome::Failed | Outcome::TimedOut => Tone::Bad,
+            Outcome::Cancelled | Outcome::Skipped => Tone::Careful,
+        };
+        let words = match finished.outcome {
+            Outcome::TimedOut => "timed out",
+            other => other.name(),
+        };
+        let mut line = format!("{}: {}", finished.task, self.style.paint(tone, words));
+        let started_for = running.filter(|running| running.is_news);
+        let started_for = started_for.map(|running| running.reason.as_str());
+        let again = nth_attempt(running.map_or(1, |running| running.attempt));
+        let took = match finished.duration_ms {
+            0 => again,
+            ms => format!(" in {}{again}", seconds(ms)),
+        };
+        let why = explanation(finished, started_for).map(|why| format!(": {why}"));
+        let rest = took + &why.unwrap_or_default();
+        if !rest.is_empty() {
+            line += &self.style.paint(Tone::Faint, rest);
+        }
+        line
     }
 
     fn service(
@@ -156,38 +254,50 @@ impl<E: Write, O: Write> Plain<E, O> {
         state: ServiceState,
         pid: Option<u32>,
     ) -> io::Result<()> {
-        self.output.is_service(service);
-        let (word, detail) = match state {
-            ServiceState::Starting => ("starting", Detail::Verbose),
-            ServiceState::Ready => ("ready", Detail::Normal),
-            ServiceState::Stale => ("stale", Detail::Normal),
-            ServiceState::Stopping => ("stopping", Detail::Verbose),
-            ServiceState::Stopped => ("stopped", Detail::Normal),
-            ServiceState::Failed => ("failed", Detail::Quiet),
+        self.output.note_service(service);
+        let (word, tone, detail) = match state {
+            ServiceState::Starting => ("starting", Tone::Faint, Detail::Verbose),
+            ServiceState::Ready => ("ready", Tone::Good, Detail::Normal),
+            ServiceState::Stale => ("stale", Tone::Careful, Detail::Normal),
+            ServiceState::Stopping => ("stopping", Tone::Faint, Detail::Verbose),
+            ServiceState::Stopped => ("stopped", Tone::Careful, Detail::Normal),
+            ServiceState::Failed => ("failed", Tone::Bad, Detail::Quiet),
         };
         let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-        self.say(detail, format!("{service}: {word}{pid}"))
+        let (word, pid) = (
+            self.style.paint(tone, word),
+            self.style.paint(Tone::Faint, pid),
+        );
+        self.say(detail, &format!("{service}: {word}{pid}"))
     }
 
     fn warning(&mut self, warning: &Warning) -> io::Result<()> {
-        let label = self.style.paint(Tone::Careful, "warning:");
-        self.say(Detail::Quiet, format!("{label} {}", warning.message))?;
+        // The report of a broken watchfile says itself that it is one.
+        if warning.message.starts_with("error: ") {
+            self.say(Detail::Quiet, &warning.message)?;
+        } else {
+            let label = self.style.paint(Tone::Careful, "warning:");
+            self.say(Detail::Quiet, &format!("{label} {}", warning.message))?;
+        }
         match &warning.hint {
-            Some(hint) => self.say(Detail::Quiet, format!("hint: {hint}")),
+            Some(hint) => self.say(Detail::Quiet, &format!("hint: {hint}")),
             None => Ok(()),
         }
     }
 
-    /// Writes to stderr as it is.
-    pub(crate) fn write_raw(&mut self, text: &str) -> io::Result<()> {
-        self.err.write_all(text.as_bytes())
+    fn say_faint(&mut self, detail: Detail, line: &str) -> io::Result<()> {
+        let line = self.style.paint(Tone::Faint, line);
+        self.say(detail, &line)
     }
 
-    fn say(&mut self, detail: Detail, line: String) -> io::Result<()> {
+    fn say(&mut self, detail: Detail, line: &str) -> io::Result<()> {
         if detail > self.detail {
             return Ok(());
         }
-        self.err.write_all((line + "\n").as_bytes())
+        self.failures.bury();
+        let mut text = line.to_owned();
+        text.push('\n');
+        self.err.write_all(text.as_bytes())
     }
 }
 
@@ -195,6 +305,19 @@ impl<E: Write, O: Write> Reporter for Plain<E, O> {
     fn event(&mut self, _at: Duration, event: &RunEvent) -> io::Result<()> {
         self.show(event)
     }
+}
+
+/// `watching 120 files in 12 directories, 2 of them polled`.
+fn watching(watched_dirs: usize, polled_dirs: usize, files: usize) -> String {
+    let dirs = count(watched_dirs + polled_dirs, "directory", "directories");
+    let polled = match polled_dirs {
+        0 => String::new(),
+        n => format!(", {n} of them polled"),
+    };
+    format!(
+        "watching {} in {dirs}{polled}",
+        count(files, "file", "files")
+    )
 }
 
 /// `src/a.c modified and 3 more`.
@@ -208,87 +331,35 @@ fn changes(set: &ChangeRecord) -> String {
     format!("change: {}{more}", first.unwrap_or_default())
 }
 
-fn outcome_words(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::TimedOut => "timed out",
-        other => other.name(),
+/// ` (attempt 2)`; nothing for the first.
+fn nth_attempt(attempt: u32) -> String {
+    match attempt {
+        1 => String::new(),
+        n => format!(" (attempt {n})"),
     }
 }
 
 /// Why it ran, or how it failed.
-fn explanation(finished: &TaskFinished, started_for: Option<String>) -> Option<String> {
+fn explanation(finished: &TaskFinished, started_for: Option<&str>) -> Option<String> {
     let status = finished
         .exit_code
         .map(|code| format!("exit code {code}"))
-        .or_else(|| finished.signal.map(|signal| format!("signal {signal}")));
+        .or_else(|| finished.signal.map(signal_name));
     match finished.outcome {
         Outcome::Failed | Outcome::TimedOut => finished.reason.clone().or(status),
-        _ => finished.reason.clone().or(started_for),
+        // Why it was started is not why it ended.
+        Outcome::Cancelled => finished.reason.clone(),
+        _ => finished
+            .reason
+            .clone()
+            .or_else(|| started_for.map(str::to_owned)),
     }
 }
 
-/// `2 done, 1 failed, 3 fresh`, without what there is none of.
-pub(crate) fn sum(counts: &Counts) -> String {
-    let Counts {
-        done,
-        fresh,
-        restored,
-        failed,
-        timed_out,
-        cancelled,
-        skipped,
-    } = *counts;
-    let parts: Vec<String> = [
-        (done, "done"),
-        (restored, "restored"),
-        (failed, "failed"),
-        (timed_out, "timed out"),
-        (cancelled, "cancelled"),
-        (skipped, "skipped"),
-        (fresh, "fresh"),
-    ]
-    .iter()
-    .filter(|(n, _)| *n > 0)
-    .map(|(n, word)| format!("{n} {word}"))
-    .collect();
-    if parts.is_empty() {
-        "nothing to do".to_owned()
-    } else {
-        parts.join(", ")
-    }
-}
-
-/// `12 ms`, `1.2 s`, `2 min 5 s`.
-pub(crate) fn seconds(ms: u64) -> String {
-    match ms {
-        0..1_000 => format!("{ms} ms"),
-        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms / 100 % 10),
-        _ => format!("{} min {} s", ms / 60_000, ms / 1_000 % 60),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_short() {
-        assert_eq!(seconds(0), "0 ms");
-        assert_eq!(seconds(999), "999 ms");
-        assert_eq!(seconds(1_250), "1.2 s");
-        assert_eq!(seconds(125_000), "2 min 5 s");
-    }
-
-    #[test]
-    fn sums_leave_out_what_there_is_none_of() {
-        assert_eq!(sum(&Counts::default()), "nothing to do");
-        assert_eq!(
-            sum(&Counts {
-                done: 2,
-                fresh: 1,
-                ..Counts::default()
-            }),
-            "2 done, 1 fresh"
-        );
+/// `signal 9 (SIGKILL)`.
+fn signal_name(signal: i32) -> String {
+    match signal_hook::low_level::signal_name(signal) {
+        Some(name) => format!("signal {signal} ({name})"),
+        None => format!("signal {signal}"),
     }
 }

@@ -16,6 +16,8 @@ pub(crate) enum Tone {
     Careful,
     Faint,
     Strong,
+    /// One of several things side by side, by its number.
+    Label(usize),
 }
 
 impl Style {
@@ -30,6 +32,8 @@ impl Style {
             Tone::Careful => "33",
             Tone::Faint => "2",
             Tone::Strong => "1",
+            // Red stays for what failed.
+            Tone::Label(n) => ["36", "35", "34", "32", "33"][n % 5],
         };
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }
