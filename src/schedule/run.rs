@@ -92,6 +92,14 @@ pub(super) enum News {
 }
 
 impl Report {
+    /// Whether it is a piece of output: there may be any number of those.
+    pub fn is_output(&self) -> bool {
+        matches!(
+            self.news,
+            News::Output(_) | News::Service(ServiceEvent::Output(_))
+        )
+    }
+
     /// Whether it only passes on what a service that is up does: nothing follows from it.
     pub fn is_chatter(&self) -> bool {
         matches!(self.news, News::Service(ServiceEvent::Output(_)))
