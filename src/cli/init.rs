@@ -18,7 +18,7 @@ use super::starter::watchfile_for;
 pub(crate) fn init(facts: &Facts) -> Result<Exit, Failure> {
     let dir = working_dir(facts)?;
     let path = dir.join(WATCHFILE);
-    let text = watchfile_for(dir);
+    let text = watchfile_for(&dir);
     let written = fs::File::create_new(&path).and_then(|mut file| file.write_all(text.as_bytes()));
     match written {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

@@ -50,7 +50,7 @@ pub(crate) fn once(run: &Run, common: &Common, facts: &Facts) -> Result<Exit, Fa
         options.access = Access::ReadOnly;
     }
     let changed = match &run.since {
-        Some(reference) => since::changed_since(&root, reference, &plan.sources().paths())?,
+        Some(reference) => since::changed_since(&root, reference, plan.sources())?,
         None => None,
     };
     let reporter = reporter(common, facts, plan.settings())?;

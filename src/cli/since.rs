@@ -4,18 +4,19 @@ use std::ffi::OsStr;
 use std::process::{Command, Output};
 
 use watchrun::path::{RelPath, Root};
+use watchrun::watchfile::Sources;
 
 use super::diagnostics::Failure;
 
 /// The files below `root` that differ from the merge base of `reference` and `HEAD`: committed,
 /// staged, unstaged and untracked, with the old names of renamed ones. `None`: one of the
-/// `watchfiles` is another one than there, which may concern any task.
+/// watchfiles (`sources`) is another one than there, which may concern any task.
 ///
 /// A clone too shallow to have the merge base is refused: a guess could leave tasks out.
 pub(crate) fn changed_since(
     root: &Root,
     reference: &str,
-    watchfiles: &[&RelPath],
+    sources: &Sources,
 ) -> Result<Option<Vec<RelPath>>, Failure> {
     let base = git(root, ["merge-base", "--", reference, "HEAD"].as_slice())?;
     if !base.status.success() {
@@ -42,7 +43,7 @@ pub(crate) fn changed_since(
         listed(&git(root, &[&diff, more, &[&base]].concat())?)
     };
     let modified = differing(&["--diff-filter=M"])?;
-    if watchfiles.iter().any(|path| modified.contains(path)) {
+    if sources.concern(modified.iter()) {
         return Ok(None);
     }
     let untracked = ["ls-files", "--others", "--exclude-standard", "-z"];
