@@ -294,7 +294,7 @@ impl Driver {
     }
 
     /// Prepares, on the global pool and without waiting for it, for changes that come later: what
-    /// is known of files, and the inputs of tasks that have many and succeeded.
+    /// is known of files, and the inputs of tasks that have many and succeeded. Only when settled.
     pub fn prepare(&self) {
         let succeeded = |id: &TaskId| match self.schedule.state(*id) {
             TaskState::Ended(outcome) => outcome.is_success(),
@@ -303,6 +303,9 @@ impl Driver {
         let tasks: Vec<_> = self.plan.tasks().ids().filter(succeeded).collect();
         let of = |id| {
             let examined = self.progress[id].examined.clone()?;
+            if self.ports.engine.keep(&examined) {
+                return None;
+            }
             Some((self.assignment(id, self.products_of(id)), examined))
         };
         let tasks: Vec<_> = tasks.into_iter().filter_map(of).collect();

@@ -243,6 +243,29 @@ impl Engine<'_> {
         self.prepare_inputs(subject, &entries)
     }
 
+    /// As [`Self::prepare_if_large`], with the inputs as they were found by the last examination,
+    /// which nothing may have followed but the run of the task. `false` when they were not looked
+    /// into.
+    #[must_use]
+    pub fn keep(&self, examined: &Examined) -> bool {
+        let Some(inputs) = &examined.inputs else {
+            return false;
+        };
+        if inputs.files().len() >= LIVE_FILES_MIN && self.live.get(&examined.task).is_none() {
+            let seen = Seen {
+                now: inputs.clone(),
+                success: self
+                    .records
+                    .success(&examined.task, &self.warnings)
+                    .and_then(|success| {
+                        (success.key == examined.key).then(|| (success.key, inputs.clone()))
+                    }),
+            };
+            self.live.put(&examined.task, seen);
+        }
+        true
+    }
+
     fn prepare_inputs(
         &self,
         subject: &Subject<'_>,

@@ -74,6 +74,34 @@ fn little_that_was_learnt_is_written_at_the_end() {
 }
 
 #[test]
+fn what_a_run_began_with_is_kept_and_what_came_since_is_told() {
+    let world = World::new();
+    for n in 0..1000 {
+        world.disk.edit(format!("/p/src/more/{n}"), b"1");
+    }
+    world.disk.tick();
+    let engine = world.engine();
+    let examined = world.examine(&engine);
+    drop(world.run(&engine, examined.clone(), Start::Anew, World::command));
+    assert!(engine.keep(&examined));
+    world.edit("src/more/7", "2");
+    drop(world.disk.take_log());
+    let changed = [path("src/more/7")];
+    assert_eq!(
+        text(&examine(&world, &engine, &changed)),
+        "input src/more/7 modified"
+    );
+    let log = world.disk.take_log();
+    assert!(!log.iter().any(|line| line.contains(".in")), "{log:?}");
+    world.edit("src/more/7", "1");
+    assert_eq!(text(&examine(&world, &engine, &changed)), "fresh");
+    let built = World::built();
+    let engine = built.engine();
+    let fresh = built.examine(&engine);
+    assert!(!engine.keep(&fresh), "stat data alone showed that");
+}
+
+#[test]
 fn a_change_back_is_fresh_again() {
     let world = World::built();
     let engine = world.engine();
