@@ -45,6 +45,9 @@ pub struct RuleFiles {
 }
 
 impl RuleFiles {
+    /// What they are called.
+    pub(crate) const NAMES: [&[u8]; 4] = [b".watchrunignore", b".ignore", b".gitignore", b".git"];
+
     /// Notes `name` if it is a rule file's; returns whether it is.
     pub fn note(&mut self, name: &[u8]) -> bool {
         let flag = match name {

@@ -92,7 +92,10 @@ fn visit(
     standing: Standing,
     outer: &Rules,
 ) -> io::Result<Visited> {
-    let listing = walker.list(fd.as_fd(), dir, standing, outer)?;
+    let listing = match walker.select.only_names(dir) {
+        Some(names) => walker.list_named(fd.as_fd(), dir, standing, outer, names)?,
+        None => walker.list(fd.as_fd(), dir, standing, outer)?,
+    };
     let is_dir = |kind: &EntryKind| matches!(kind, EntryKind::Dir { .. });
     let mut order: Vec<_> = listing.entries.iter().collect();
     order.sort_unstable_by(|a, b| {
@@ -237,6 +240,22 @@ mod tests {
             found(&root, &options),
             ["out/app", "out/deep/c", "src/a.rs"]
         );
+    }
+
+    #[test]
+    fn where_names_are_known_the_same_rules_hold_as_where_a_directory_is_read() {
+        let (temp, root) = tree(&[
+            "pkg/a/in/x",
+            "pkg/a/in/x.o",
+            "pkg/b/in/x",
+            "pkg/c/in/x",
+            "m/f",
+        ]);
+        fs::write(temp.path().join(".gitignore"), "*.o\n").unwrap();
+        fs::write(temp.path().join("pkg/.gitignore"), "b\n").unwrap();
+        fs::write(temp.path().join("pkg/c/.watchrunignore"), "in/\n").unwrap();
+        let texts = ["pkg/a/in/**", "pkg/b/in/**", "pkg/c/in/**", "m/f", "gone/f"];
+        assert_eq!(found(&root, &select(&texts)), ["m/f", "pkg/a/in/x"]);
     }
 
     #[test]

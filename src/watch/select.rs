@@ -3,7 +3,7 @@
 //! Patterns are bucketed by their literal directory, so that a thousand tasks' globs cost a walk
 //! no more than a few look-ups a directory. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::path::{RelDir, RelPath};
 use crate::pattern::{Effect, Pattern, PatternIndex, PatternSet};
@@ -26,7 +26,12 @@ pub(crate) struct Patterns {
     /// Those directories and all above them.
     on_the_way: HashSet<RelDir>,
     literals: Vec<Pattern>,
+    /// For directories in which no pattern has a wildcard: the few names that can matter.
+    only_names: HashMap<RelDir, BTreeSet<Box<[u8]>>>,
 }
+
+/// More names than this are looked for by reading the directory.
+const FEW_NAMES: usize = 16;
 
 impl Select {
     pub(crate) fn new(set: Option<&PatternSet>) -> Self {
@@ -53,7 +58,9 @@ impl Select {
         if everything && literals.is_empty() {
             return Self::Everything;
         }
+        let only_names = only_names(&on_the_way, &buckets);
         Self::Patterns(Box::new(Patterns {
+            only_names,
             index: PatternIndex::new(vec![set.clone()]),
             set: set.clone(),
             buckets,
@@ -89,6 +96,15 @@ impl Select {
         false
     }
 
+    /// The names of which alone something may be selected in `dir` or below it, where they are few
+    /// and known.
+    pub(crate) fn only_names(&self, dir: &RelDir) -> Option<&BTreeSet<Box<[u8]>>> {
+        match self {
+            Self::Everything => None,
+            Self::Patterns(patterns) => patterns.only_names.get(dir),
+        }
+    }
+
     /// Whether a pattern without wildcards names `path`: it counts even when it is ignored.
     pub(crate) fn names(&self, path: &RelPath) -> bool {
         match self {
@@ -106,6 +122,31 @@ impl Select {
             Self::Patterns(patterns) => patterns.literals.iter().any(|p| p.may_match_below(dir)),
         }
     }
+}
+
+/// See [`Patterns::only_names`].
+fn only_names(
+    on_the_way: &HashSet<RelDir>,
+    buckets: &HashMap<RelDir, Vec<Pattern>>,
+) -> HashMap<RelDir, BTreeSet<Box<[u8]>>> {
+    let mut names: HashMap<RelDir, BTreeSet<Box<[u8]>>> = HashMap::new();
+    let literals = buckets.values().flatten().filter_map(Pattern::as_literal);
+    let dirs = on_the_way.iter().filter_map(RelDir::as_rel_path);
+    for path in literals.chain(dirs) {
+        let below = names.entry(path.parent()).or_default();
+        below.insert(path.file_name().into());
+    }
+    let is_open = |dir: &RelDir| {
+        let has_glob = |all: &Vec<Pattern>| all.iter().any(|p| p.as_literal().is_none());
+        let own = buckets.get(dir).is_some_and(has_glob);
+        let from_above = |here: RelDir| {
+            let bucket = buckets.get(&here);
+            bucket.is_some_and(|all| all.iter().any(|p| p.may_match_below(dir)))
+        };
+        own || std::iter::successors(dir.parent(), RelDir::parent).any(from_above)
+    };
+    names.retain(|dir, below| below.len() <= FEW_NAMES && !is_open(dir));
+    names
 }
 
 #[cfg(test)]
@@ -141,6 +182,30 @@ mod tests {
         ] {
             assert_eq!(select.may_match_below(&dir(text)), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn names_are_known_where_no_wildcard_can_match() {
+        let select = select(&[
+            "pkg/a/in/**",
+            "pkg/a/Makefile",
+            "pkg/b/*.c",
+            "doc",
+            "pkg/*/x/y",
+        ]);
+        let names = |text: &str| {
+            let names = select.only_names(&dir(text))?;
+            let names = names.iter().map(|name| String::from_utf8_lossy(name));
+            Some(names.collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(names(".").as_deref(), Some("doc pkg"));
+        // `pkg/*/x/y` may match below it, and below `pkg/a`; `doc` may be a directory.
+        for open in ["pkg", "pkg/a", "pkg/a/in", "pkg/b", "doc", "elsewhere"] {
+            assert_eq!(names(open), None, "{open}");
+        }
+        let select = self::select(&["pkg/a/in/**", "pkg/a/Makefile"]);
+        let count = |text: &str| select.only_names(&dir(text)).map(BTreeSet::len);
+        assert_eq!((count("pkg"), count("pkg/a")), (Some(1), Some(2)));
     }
 
     #[test]

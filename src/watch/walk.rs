@@ -3,6 +3,7 @@
 //! Shared by the one-shot scan and the watch. Everything is relative to the directory's own
 //! descriptor, so that a directory swapped meanwhile cannot mix with another.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::mem::MaybeUninit;
@@ -147,7 +148,33 @@ impl Walker<'_> {
         standing: Standing,
         outer: &Rules,
     ) -> io::Result<Listing> {
-        let raw = RawListing::read(fd)?;
+        Ok(self.take(RawListing::read(fd)?, fd, dir, standing, outer))
+    }
+
+    /// As [`Self::list`], where nothing but `names` can be of interest: those are looked for, and
+    /// the directory is not read, however large it is.
+    ///
+    /// # Errors
+    /// As `fstat`.
+    pub(crate) fn list_named(
+        &self,
+        fd: BorrowedFd<'_>,
+        dir: &RelDir,
+        standing: Standing,
+        outer: &Rules,
+        names: &BTreeSet<Box<[u8]>>,
+    ) -> io::Result<Listing> {
+        Ok(self.take(RawListing::find(fd, names)?, fd, dir, standing, outer))
+    }
+
+    fn take(
+        &self,
+        raw: RawListing,
+        fd: BorrowedFd<'_>,
+        dir: &RelDir,
+        standing: Standing,
+        outer: &Rules,
+    ) -> Listing {
         let mut path = self.root.to_path_buf();
         if let Some(dir) = dir.as_rel_path() {
             path.push(dir.as_path());
@@ -172,7 +199,7 @@ impl Walker<'_> {
             }
         }
         listing.names = raw.names;
-        Ok(listing)
+        listing
     }
 
     /// Whether and how the entry `name` of `dir` is modelled.
@@ -292,13 +319,40 @@ impl RawListing {
                 continue;
             }
             raw.rule_files.note(name);
-            let offset = u32::try_from(raw.names.len()).map_err(io::Error::other)?;
-            let len = u16::try_from(name.len()).map_err(io::Error::other)?;
-            raw.names.extend_from_slice(name);
-            raw.entries
-                .push((offset, len, entry.file_type(), entry.ino()));
+            raw.push(name, entry.file_type(), entry.ino())?;
         }
         Ok(raw)
+    }
+
+    /// What a reading would give of these `names` and of the files that hold rules.
+    fn find(fd: BorrowedFd<'_>, names: &BTreeSet<Box<[u8]>>) -> io::Result<Self> {
+        let mut raw = Self {
+            stat: convert(&rustix::fs::fstat(fd.as_fd())?),
+            rule_files: RuleFiles::default(),
+            entries: Vec::new(),
+            names: Vec::new(),
+        };
+        let stat = |name: &[u8]| rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW);
+        // What is not there is as if it had not been asked for.
+        for name in RuleFiles::NAMES {
+            if stat(name).is_ok() {
+                raw.rule_files.note(name);
+            }
+        }
+        for name in names {
+            if let Ok(stat) = stat(name) {
+                raw.push(name, RawType::from_raw_mode(stat.st_mode), stat.st_ino)?;
+            }
+        }
+        Ok(raw)
+    }
+
+    fn push(&mut self, name: &[u8], kind: RawType, ino: u64) -> io::Result<()> {
+        let offset = u32::try_from(self.names.len()).map_err(io::Error::other)?;
+        let len = u16::try_from(name.len()).map_err(io::Error::other)?;
+        self.names.extend_from_slice(name);
+        self.entries.push((offset, len, kind, ino));
+        Ok(())
     }
 }
 
