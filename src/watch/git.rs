@@ -34,29 +34,32 @@ pub(crate) struct Tracked {
 }
 
 impl Repo {
-    /// The repository whose `.git` (a directory, or a file that names one) lies in `top`.
+    /// The repository whose `.git` (a directory, or a file that names one) lies in `top`, which
+    /// is a path without links.
     pub(crate) fn at(top: &Path) -> Option<Self> {
         let dot_git = top.join(".git");
         let metadata = fs::symlink_metadata(&dot_git).ok()?;
-        let git_dir = if metadata.is_file() {
+        let plain = |path: PathBuf| fs::canonicalize(&path).unwrap_or(path);
+        let git_dir = if metadata.is_dir() {
+            dot_git
+        } else if metadata.is_file() {
             let text = fs::read(&dot_git).ok()?;
             let line = text.strip_prefix(b"gitdir:")?;
-            top.join(bytes_path(line.trim_ascii()))
+            plain(top.join(bytes_path(line.trim_ascii())))
         } else {
-            dot_git
+            plain(dot_git)
         };
-        if !git_dir.is_dir() {
+        if !metadata.is_dir() && !git_dir.is_dir() {
             return None;
         }
         let common_dir = match fs::read(git_dir.join("commondir")) {
-            Ok(text) => git_dir.join(bytes_path(text.trim_ascii())),
+            Ok(text) => plain(git_dir.join(bytes_path(text.trim_ascii()))),
             Err(_) => git_dir.clone(),
         };
-        let plain = |path: PathBuf| fs::canonicalize(&path).unwrap_or(path);
         Some(Self {
             top: top.to_path_buf(),
-            git_dir: plain(git_dir),
-            common_dir: plain(common_dir),
+            git_dir,
+            common_dir,
             tracked: Mutex::new(None),
             spared: AtomicBool::new(false),
         })
