@@ -172,6 +172,7 @@ fn failures_are_repeated_at_the_end_and_what_was_skipped_says_why() {
 one   = { run = "seq 1 30; exit 3", inputs = [] }
 two   = { run = "kill -9 $$", inputs = [], after = ["one"] }
 three = { run = "true", inputs = [], deps = ["one"] }
+four  = { run = "seq 1 20", inputs = [], after = ["two"] }
 "#,
     );
     let run = project.run(["run", "-k", "-j1", "--output", "stream"]);
@@ -183,7 +184,7 @@ three = { run = "true", inputs = [], deps = ["one"] }
     has("  | 30\ntwo: failed in ");
     has(": signal 9 (SIGKILL)\n  $ kill -9 $$");
     run.stderr_has("three: skipped: `one` did not succeed\n")
-        .stderr_has("2 failed, 1 skipped in ");
+        .stderr_has("1 done, 2 failed, 1 skipped in ");
 }
 
 #[test]

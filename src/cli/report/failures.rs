@@ -20,6 +20,9 @@ const LINE_CHARS_MAX: usize = 200;
 /// Codes among them are not shown, so more is kept.
 const CHARS_KEPT: usize = LINE_CHARS_MAX * 8;
 
+/// What is no further up than so many lines is not repeated.
+const IN_VIEW: usize = 12;
+
 /// So many tasks are repeated; more are only counted.
 const TASKS_MAX: usize = 20;
 
@@ -53,8 +56,8 @@ impl Tail {
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
     all: Vec<Failed>,
-    /// Whether anything was shown after the last of them.
-    is_buried: bool,
+    /// How many lines were shown after the first of them.
+    n_lines_after: usize,
 }
 
 #[derive(Debug)]
@@ -71,7 +74,11 @@ impl Failures {
     /// it.
     pub(crate) fn push(&mut self, task: TaskName, line: String, command: String, tail: Tail) {
         self.mended(&task);
-        self.is_buried = false;
+        if self.all.is_empty() {
+            self.n_lines_after = 0;
+        } else {
+            self.n_lines_after += tail.lines.len();
+        }
         self.all.push(Failed {
             task,
             line,
@@ -85,15 +92,15 @@ impl Failures {
         self.all.retain(|failed| failed.task != *task);
     }
 
-    /// Something else was shown.
+    /// Another line was shown.
     pub(crate) fn bury(&mut self) {
-        self.is_buried = true;
+        self.n_lines_after += 1;
     }
 
-    /// The repetition, line by line; empty if the only failure is still in view. Forgets them.
+    /// The repetition, line by line; empty if all of them are still in view. Forgets them.
     pub(crate) fn take_lines(&mut self) -> Vec<String> {
         let all = std::mem::take(&mut self.all);
-        if all.is_empty() || (all.len() == 1 && !self.is_buried) {
+        if all.is_empty() || self.n_lines_after <= IN_VIEW {
             return Vec::new();
         }
         let mut lines = vec![String::new()];
@@ -143,12 +150,18 @@ mod tests {
         failures
     }
 
+    fn bury(failures: &mut Failures, n_lines: usize) {
+        (0..n_lines).for_each(|_| failures.bury());
+    }
+
     #[test]
-    fn one_failure_in_view_is_not_repeated_and_a_buried_one_is() {
+    fn what_is_in_view_is_not_repeated_and_what_is_buried_is() {
+        for mut seen in [failures(&["a"], 9), failures(&["a", "b"], 4)] {
+            bury(&mut seen, 8);
+            assert_eq!(seen.take_lines(), Vec::<String>::new());
+        }
         let mut one = failures(&["a"], 1);
-        assert_eq!(one.take_lines(), Vec::<String>::new());
-        let mut one = failures(&["a"], 1);
-        one.bury();
+        bury(&mut one, 13);
         assert_eq!(
             one.take_lines(),
             ["", "a: failed", "  $ make x ...", "  | line 1", ""]
@@ -158,7 +171,9 @@ mod tests {
 
     #[test]
     fn only_the_end_of_long_output_is_repeated() {
-        let lines = failures(&["a", "b"], 1000).take_lines();
+        let mut long = failures(&["a", "b"], 1000);
+        bury(&mut long, 13);
+        let lines = long.take_lines();
         assert_eq!(lines[3], "  | ... 990 lines above");
         assert_eq!(lines[4], "  | line 991");
         assert_eq!(lines.len(), 2 + 2 * (3 + LINES_MAX));
@@ -166,11 +181,13 @@ mod tests {
 
     #[test]
     fn of_several_attempts_the_last_counts() {
-        let lines = failures(&["a", "b", "a", "a"], 0).take_lines();
+        let mut again = failures(&["a", "b", "a", "a"], 0);
+        bury(&mut again, 13);
+        let lines = again.take_lines();
         let command = "  $ make x ...";
         assert_eq!(lines, ["", "b: failed", command, "a: failed", command, ""]);
         let mut mended = failures(&["a", "b"], 0);
-        mended.bury();
+        bury(&mut mended, 13);
         mended.mended(&TaskName::new("b"));
         assert_eq!(mended.take_lines(), ["", "a: failed", command, ""]);
     }
@@ -179,7 +196,9 @@ mod tests {
     fn many_failures_are_counted() {
         let names: Vec<String> = (0..100).map(|n| n.to_string()).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let lines = failures(&names, 0).take_lines();
+        let mut many = failures(&names, 0);
+        bury(&mut many, 13);
+        let lines = many.take_lines();
         assert_eq!(lines[lines.len() - 2], "and 80 more failed");
     }
 }
