@@ -143,6 +143,12 @@ impl Debouncer {
         self.pending.is_empty()
     }
 
+    /// Whether something of `path` is pending.
+    #[must_use]
+    pub fn is_pending(&self, path: &RelPath) -> bool {
+        self.pending.contains_key(path)
+    }
+
     /// How many paths are pending.
     #[must_use]
     pub fn len(&self) -> usize {

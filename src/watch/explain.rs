@@ -126,7 +126,11 @@ impl EventProcessor {
     }
 
     /// The outermost path on the way to `rel` that is ignored, and what ignores it.
-    fn ignored_by(&self, rel: &RelPath, is_dir: bool) -> Option<(RelPath, IgnoreReason)> {
+    pub(crate) fn ignored_by(
+        &self,
+        rel: &RelPath,
+        is_dir: bool,
+    ) -> Option<(RelPath, IgnoreReason)> {
         let mut way: Vec<RelPath> = rel
             .ancestors()
             .filter_map(|dir| dir.as_rel_path().cloned())

@@ -171,8 +171,8 @@ impl WatchHandle {
         Ok(self.ask(Command::Audit)?)
     }
 
-    /// Changes how the watch behaves. When it returns, the model follows the new selection, and
-    /// what that adds or takes away is on its way as changes.
+    /// Changes how the watch behaves. When it returns, the model follows the new selection;
+    /// what that adds or takes away has not changed, and is not told as changes.
     ///
     /// # Errors
     /// [`ProcessingError::Stopped`] when the watch has ended.

@@ -75,6 +75,6 @@ pub use processor::{EventProcessor, WatchState};
 pub use queue::{Batch, EventQueue, Mark, QueueStats, Seen};
 pub use record::{ReplayError, replay};
 pub use scan::{Scan, scan};
-pub use source::{AddProblem, Hint, HintKind, HintSink, RawSource};
+pub use source::{AddProblem, Hint, HintKind, HintSink, Interest, RawSource};
 pub use tree::{NodeId, Tree};
 pub use warning::{PollReason, Warning};

@@ -123,7 +123,9 @@ impl WatchOptions {
 /// Applies to every handle that shares the watch.
 #[derive(Clone, Debug, Default)]
 pub struct WatchUpdate {
-    /// A new [`WatchOptions::select`].
+    /// A new [`WatchOptions::select`]. What comes into view by it, or goes out of view, has not
+    /// changed, and is in no change set: [`WatchHandle::files`](crate::watch::WatchHandle::files)
+    /// tells what there is now.
     pub select: Option<Option<PatternSet>>,
     /// A new [`WatchOptions::debounce`].
     pub debounce: Option<Duration>,

@@ -4,7 +4,8 @@
 //! kernel mask that leaves out reads; spread over shards, because removing a watch costs notify
 //! time in proportion to the watches beside it. What notify believes to be watched may be stale
 //! (a directory removed and made again, a rename, a lost event): a path that was ever watched is
-//! therefore unwatched before it is watched again. See `docs/design/watch.md`.
+//! therefore unwatched before it is watched again. What surrounds the tree has shards of its own:
+//! there only what is asked for wakes anybody. See `docs/design/watch.md`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,9 +21,9 @@ use notify::{
     WatchPathConfig, Watcher,
 };
 
-use crate::watch::source::{AddProblem, Hint, HintKind, HintSink, RawSource};
+use crate::watch::source::{AddProblem, Hint, HintKind, HintSink, Interest, RawSource};
 
-/// How many shards there are at most: each is a thread and one of the user's few instances.
+/// How many shards the tree gets at most: each is a thread and one of the user's few instances.
 const SHARDS_MAX: usize = 16;
 /// How many watches a shard takes before the next one is opened.
 const SHARD_WATCHES: usize = 640;
@@ -32,7 +33,12 @@ const SHARD_WATCHES: usize = 640;
 pub struct OsWatcher {
     sink: Arc<dyn HintSink>,
     shard_size: usize,
+    /// Those that tell of marks.
     shards: Vec<Shard>,
+    /// Watches for [`Interest::Place`]; its mask leaves out what would tell of a mark.
+    places: Option<RecommendedWatcher>,
+    /// Where each directory around the tree is watched.
+    around: Vec<(PathBuf, Home)>,
     /// Every path ever watched since the last restart, by hash, and its shard.
     homes: HashMap<u64, u8>,
     hasher: RandomState,
@@ -45,7 +51,35 @@ pub struct OsWatcher {
 
 struct Shard {
     watcher: RecommendedWatcher,
+    scope: Scope,
     n_added: usize,
+}
+
+/// What a shard watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    Tree,
+    Around(Interest),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Home {
+    Places,
+    Shard(usize),
+}
+
+impl Scope {
+    fn mask(self) -> EventKindMask {
+        let places = EventKindMask::REMOVE | EventKindMask::MODIFY_NAME;
+        match self {
+            Self::Tree => EventKindMask::CORE | EventKindMask::ACCESS_CLOSE,
+            Self::Around(Interest::Place) => places,
+            Self::Around(Interest::Names) => places | EventKindMask::CREATE,
+            Self::Around(Interest::Files) => {
+                places | EventKindMask::CREATE | EventKindMask::ACCESS_CLOSE
+            }
+        }
+    }
 }
 
 impl fmt::Debug for OsWatcher {
@@ -72,6 +106,8 @@ impl OsWatcher {
             sink,
             shard_size: watches,
             shards: Vec::new(),
+            places: None,
+            around: Vec::new(),
             homes: HashMap::new(),
             hasher: RandomState::new(),
             marks: None,
@@ -80,34 +116,49 @@ impl OsWatcher {
         }
     }
 
-    /// The shard for a path that was never watched, opening one if they are all full.
+    /// The shard for a path of the tree that was never watched, opening one if they are all full.
     fn place(&mut self) -> Result<usize, AddProblem> {
-        let open = self.shards.len();
-        let roomy = self
-            .shards
-            .last()
-            .is_some_and(|s| s.n_added < self.shard_size);
-        if roomy {
-            return Ok(open - 1);
+        let trees = self.shards.iter().enumerate();
+        let trees = trees.filter(|(_, shard)| shard.scope == Scope::Tree);
+        let (n_open, newest) = trees.fold((0, None), |(n, _), (at, _)| (n + 1, Some(at)));
+        if let Some(newest) = newest.filter(|&at| self.shards[at].n_added < self.shard_size) {
+            return Ok(newest);
         }
-        if open < SHARDS_MAX && self.full.is_none() {
-            match self.open_shard() {
-                Ok(()) => return Ok(open),
+        if n_open < SHARDS_MAX && self.full.is_none() {
+            match self.open_shard(Scope::Tree) {
+                Ok(at) => return Ok(at),
                 Err(problem) => self.full = Some(problem),
             }
         }
-        let least = (0..open).min_by_key(|&at| self.shards[at].n_added);
+        let all = 0..self.shards.len();
+        let trees = all.filter(|&at| self.shards[at].scope == Scope::Tree);
+        let least = trees.min_by_key(|&at| self.shards[at].n_added);
         least.ok_or_else(|| {
             let problem = self.full.take();
             problem.unwrap_or(AddProblem::InstanceLimit)
         })
     }
 
-    fn open_shard(&mut self) -> Result<(), AddProblem> {
+    fn open_shard(&mut self, scope: Scope) -> Result<usize, AddProblem> {
         let shard = self.shards.len();
+        let mut watcher = self.open_watcher(shard, scope)?;
+        if let Some(marks) = &self.marks {
+            // Without them nobody could tell when the shard's events have all been taken in.
+            let added = watcher.update_paths(vec![watch_op(marks)]);
+            added.map_err(|error| problem(&error.source.kind))?;
+        }
+        self.shards.push(Shard {
+            watcher,
+            scope,
+            n_added: 0,
+        });
+        Ok(shard)
+    }
+
+    fn open_watcher(&self, shard: usize, scope: Scope) -> Result<RecommendedWatcher, AddProblem> {
         let sink = Arc::clone(&self.sink);
         let config = Config::default()
-            .with_event_kinds(EventKindMask::CORE | EventKindMask::ACCESS_CLOSE)
+            .with_event_kinds(scope.mask())
             .with_follow_symlinks(false);
         let current = Arc::clone(&self.epoch);
         let own = current.load(Ordering::SeqCst);
@@ -116,17 +167,37 @@ impl OsWatcher {
                 forward(&*sink, shard, event);
             }
         };
-        let mut watcher = RecommendedWatcher::new(handler, config).map_err(|e| problem(&e.kind))?;
-        if let Some(marks) = &self.marks {
-            // Without them nobody could tell when the shard's events have all been taken in.
-            let added = watcher.update_paths(vec![watch_op(marks)]);
-            added.map_err(|error| problem(&error.source.kind))?;
+        RecommendedWatcher::new(handler, config).map_err(|e| problem(&e.kind))
+    }
+
+    /// Where to watch a directory around the tree. Where no instance is left for that, with the
+    /// tree: more is told then than is asked.
+    fn home_around(&mut self, interest: Interest) -> Result<Home, AddProblem> {
+        let scope = Scope::Around(interest);
+        let home = match interest {
+            Interest::Place if self.places.is_some() => Ok(Home::Places),
+            Interest::Place => self.open_watcher(usize::MAX, scope).map(|watcher| {
+                self.places = Some(watcher);
+                Home::Places
+            }),
+            Interest::Names | Interest::Files => {
+                let known = self.shards.iter().position(|shard| shard.scope == scope);
+                known
+                    .map_or_else(|| self.open_shard(scope), Ok)
+                    .map(Home::Shard)
+            }
+        };
+        home.or_else(|problem| {
+            let tree = self.shards.iter().position(|s| s.scope == Scope::Tree);
+            tree.map(Home::Shard).ok_or(problem)
+        })
+    }
+
+    fn watcher_at(&mut self, home: Home) -> Option<&mut RecommendedWatcher> {
+        match home {
+            Home::Places => self.places.as_mut(),
+            Home::Shard(at) => self.shards.get_mut(at).map(|shard| &mut shard.watcher),
         }
-        self.shards.push(Shard {
-            watcher,
-            n_added: 0,
-        });
-        Ok(())
     }
 
     fn hash(&self, path: &Path) -> u64 {
@@ -158,7 +229,7 @@ impl RawSource for OsWatcher {
                     }
                 },
             };
-            let home = u8::try_from(shard).expect("at most 16 shards");
+            let home = u8::try_from(shard).expect("there are few shards");
             self.homes.insert(key, home);
             if batches.len() <= shard {
                 batches.resize_with(shard + 1, Vec::new);
@@ -173,6 +244,31 @@ impl RawSource for OsWatcher {
             if let Some(shard) = self.homes.remove(&key) {
                 let shard = &mut self.shards[usize::from(shard)];
                 shard.n_added = shard.n_added.saturating_sub(1);
+            }
+        }
+        refused
+    }
+
+    fn watch_around(&mut self, dirs: Vec<(PathBuf, Interest)>) -> Vec<(PathBuf, AddProblem)> {
+        for (dir, home) in std::mem::take(&mut self.around) {
+            if let Some(watcher) = self.watcher_at(home) {
+                // Not found: the shard has noticed by itself that it was gone.
+                drop(watcher.unwatch(&dir));
+            }
+        }
+        let mut refused = Vec::new();
+        for (dir, interest) in dirs {
+            match self.home_around(interest) {
+                Ok(home) => {
+                    let before = refused.len();
+                    if let Some(watcher) = self.watcher_at(home) {
+                        add_all(watcher, vec![watch_op(&dir)], &mut refused);
+                    }
+                    if refused.len() == before {
+                        self.around.push((dir, home));
+                    }
+                }
+                Err(problem) => refused.push((dir, problem)),
             }
         }
         refused
@@ -199,7 +295,7 @@ impl RawSource for OsWatcher {
         }
         self.full = None;
         if self.shards.is_empty() {
-            self.full = self.open_shard().err();
+            self.full = self.open_shard(Scope::Tree).err();
         }
         self.shards.len()
     }
@@ -207,12 +303,14 @@ impl RawSource for OsWatcher {
     fn restart(&mut self) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         self.shards.clear();
+        self.places = None;
+        self.around.clear();
         self.homes.clear();
         self.full = None;
     }
 
     fn n_watches(&self) -> usize {
-        self.homes.len()
+        self.homes.len() + self.around.len()
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
+use std::mem;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
@@ -117,6 +118,8 @@ pub struct EventProcessor {
     pub(crate) source: Box<dyn RawSource>,
     pub(crate) ignored: Ignored,
     pub(crate) select: Select,
+    /// What was selected before, while the tree is read for another selection.
+    pub(crate) former: Option<Select>,
     /// The rules inside directories that add to those outside.
     pub(crate) levels: HashMap<RelDir, Rules>,
     /// Ignored directories that are modelled nevertheless, on the way to something spared.
@@ -456,9 +459,11 @@ impl EventProcessor {
         if let Some(select) = select
             && select != self.options.select
         {
-            self.select = Select::new(select.as_ref());
+            let former = mem::replace(&mut self.select, Select::new(select.as_ref()));
             self.options.select = select;
+            self.former = Some(former);
             self.rescan(now);
+            self.former = None;
         }
     }
 

@@ -293,8 +293,34 @@ impl EventProcessor {
         }
         if report == Report::Changes {
             for observed in found.observed {
-                self.observe(observed, now);
+                if self.is_change(&observed) {
+                    self.observe(observed, now);
+                }
             }
+        }
+    }
+
+    /// Whether something happened to a path that is read differently; while the tree is read for
+    /// another selection, it may just have come into view or gone out of it.
+    fn is_change(&self, observed: &Observed) -> bool {
+        let Some(former) = &self.former else {
+            return true;
+        };
+        let path = &observed.path;
+        match (&observed.before, &observed.after) {
+            (Some(before), None) => {
+                self.select.models(path, before)
+                    && stat(&self.shared.root.join(path.as_path())).is_err()
+            }
+            (None, Some(after)) => {
+                // What is pending of it may be that it was removed.
+                let is_dir = after.file_type() == FileType::Dir;
+                self.debouncer.is_pending(path)
+                    || (former.models(path, after)
+                        && (former.names(path) || self.ignored_by(path, is_dir).is_none()))
+            }
+            // The same file, by other rules.
+            (before, after) => before != after,
         }
     }
 

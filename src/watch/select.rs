@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use crate::change::FileType;
+use crate::disk::FileStat;
 use crate::path::{RelDir, RelPath};
 use crate::pattern::{Effect, Pattern, PatternIndex, PatternSet};
 
@@ -74,6 +76,15 @@ impl Select {
         match self {
             Self::Everything => true,
             Self::Patterns(patterns) => !patterns.index.matching(path).is_empty(),
+        }
+    }
+
+    /// Whether `path`, which is like `stat`, is of interest if it is not ignored: it is selected,
+    /// or a directory that something selected may lie in.
+    pub(crate) fn models(&self, path: &RelPath, stat: &FileStat) -> bool {
+        match stat.file_type() {
+            FileType::Dir => self.may_match_below(&RelDir::from(path.clone())),
+            FileType::File | FileType::Symlink | FileType::Other => self.matches(path),
         }
     }
 

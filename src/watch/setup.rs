@@ -125,6 +125,7 @@ impl EventProcessor {
                 options.global_excludes.as_deref(),
             ),
             select: Select::new(options.select.as_ref()),
+            former: None,
             levels: HashMap::new(),
             spared: HashSet::new(),
             unreadable: BTreeMap::new(),

@@ -76,6 +76,17 @@ pub enum AddProblem {
     Other(String),
 }
 
+/// What is to be told of a directory around the tree. Each holds the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Interest {
+    /// That it is moved or removed, or something in it is.
+    Place,
+    /// What appears in it.
+    Names,
+    /// That who wrote a file in it has closed it.
+    Files,
+}
+
 /// Watches single directories and tells of what happens in them.
 ///
 /// Order: hints about one directory come in the order in which things happened. Watches may be
@@ -86,11 +97,19 @@ pub trait RawSource: Send {
     /// be watched.
     fn watch(&mut self, dirs: Vec<PathBuf>) -> Vec<(PathBuf, AddProblem)>;
 
+    /// Watches directories around the tree (absolute), in place of those of the last call, in their
+    /// order: what is asked of each is told, and as little else as can be, since others are at
+    /// work there. What [`Interest::Place`] tells need not be in order with marks. Returns those
+    /// that cannot be watched.
+    fn watch_around(&mut self, dirs: Vec<(PathBuf, Interest)>) -> Vec<(PathBuf, AddProblem)> {
+        self.watch(dirs.into_iter().map(|(dir, _)| dir).collect())
+    }
+
     /// Ends the watches of `dirs`; those that are not watched are no error.
     fn unwatch(&mut self, dirs: &[PathBuf]);
 
     /// Watches one directory in every shard that there is, and in every later one: for marks.
-    /// Returns how many shards there are; none when nothing can be watched.
+    /// Returns how many shards tell of marks; none when nothing can be watched.
     fn watch_in_every_shard(&mut self, dir: &std::path::Path) -> usize;
 
     /// Drops every watch and starts afresh.

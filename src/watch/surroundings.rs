@@ -21,7 +21,7 @@ use crate::watch::options::Backend;
 use crate::watch::processor::{EventProcessor, WatchState};
 use crate::watch::queue::Seen;
 use crate::watch::reconcile::{Depth, Report, Task};
-use crate::watch::source::AddProblem;
+use crate::watch::source::{AddProblem, Interest};
 use crate::watch::walk::{Standing, stat};
 use crate::watch::warning::{PollReason, Warning};
 
@@ -196,14 +196,8 @@ impl EventProcessor {
 
     /// Watches the directories above the root, those with rule files outside of it, and git's.
     pub(crate) fn watch_surroundings(&mut self) {
-        let mut dirs: Vec<PathBuf> = self
-            .shared
-            .root
-            .ancestors()
-            .skip(1)
-            .map(PathBuf::from)
-            .collect();
-        let mut outside: HashSet<PathBuf> = dirs.iter().cloned().collect();
+        let mut dirs: Vec<PathBuf> = self.ignored.above().to_vec();
+        let mut outside: HashSet<PathBuf> = HashSet::new();
         for dir in self.ignored.above() {
             for name in [".gitignore", ".ignore", ".watchrunignore"] {
                 outside.insert(dir.join(name));
@@ -218,21 +212,18 @@ impl EventProcessor {
             dirs.push(repo.git_dir().to_path_buf());
             dirs.extend(repo.exclude_file().parent().map(Path::to_path_buf));
         }
+        let followed: Vec<PathBuf> = outside.iter().cloned().collect();
+        outside.extend(self.shared.root.ancestors().skip(1).map(PathBuf::from));
         let marks = self
             .cookies
             .as_ref()
             .map(|cookies| cookies.dir().to_path_buf());
-        let followed: Vec<PathBuf> = outside
-            .iter()
-            .filter(|path| !self.shared.root.starts_with(path))
-            .cloned()
-            .collect();
         self.shared.queue.set_outside(outside, marks);
         let paths = followed.iter().map(PathBuf::as_path);
         self.outside.follow(paths, state_of);
         let watched = self.options.backend != Backend::Poll && {
             self.shared.queue.set_open_gate(true);
-            let refused = self.source.watch(dirs);
+            let refused = self.source.watch_around(self.interests(dirs));
             self.shared.queue.set_open_gate(false);
             // A directory above that may not be read is left to the look before each set.
             refused.iter().all(|(_, problem)| match problem {
@@ -249,6 +240,27 @@ impl EventProcessor {
             missed.push(self.shared.root.clone());
         }
         self.missed.extend(missed);
+    }
+
+    /// What is of interest in the directories above the root, and in `dirs`, which hold files that
+    /// count. While the root is there, it is enough to hear that it, or one above it, goes.
+    fn interests(&self, mut dirs: Vec<PathBuf>) -> Vec<(PathBuf, Interest)> {
+        dirs.sort_unstable();
+        dirs.dedup();
+        let above = match self.identity {
+            Some(_) => Interest::Place,
+            None => Interest::Names,
+        };
+        // Race: from the top down, so that one that appears meanwhile is told by the one above.
+        let ancestors = self.shared.root.ancestors().skip(1);
+        let mut all: Vec<(PathBuf, Interest)> = ancestors
+            .map(Path::to_path_buf)
+            .filter(|dir| dirs.binary_search(dir).is_err())
+            .map(|dir| (dir, above))
+            .collect();
+        all.extend(dirs.into_iter().map(|dir| (dir, Interest::Files)));
+        all.sort();
+        all
     }
 
     /// Takes in what happened to the surroundings while they were watched anew.

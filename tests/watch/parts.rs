@@ -1,14 +1,15 @@
 //! The parts of the watch system, each used by itself, as a program that embeds them would.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use watchrun::watch::{
     AddProblem, ErrorClass, EventProcessor, EventQueue, Filter, HandlerRegistry, Hint, HintKind,
-    HintSink, Ignored, OverflowPolicy, PollReason, ProcessingError, QueueStats, RawSource,
-    Resource, RuleFiles, SystemError, Tree as Model, Warning, WatchError, WatchManager,
-    WatchMetrics, WatchOptions,
+    HintSink, Ignored, Interest, OsWatcher, OverflowPolicy, PollReason, ProcessingError,
+    QueueStats, RawSource, Resource, RuleFiles, SystemError, Tree as Model, Warning, WatchError,
+    WatchManager, WatchMetrics, WatchOptions,
 };
 
 use crate::support::{PATIENCE, Tree, rel, texts};
@@ -66,6 +67,48 @@ fn a_processor_runs_in_a_loop_of_the_programs_own_on_injected_events() {
     let warnings = processor.take_warnings();
     assert_eq!(warnings, [Warning::OverflowRepaired { changes: 1 }]);
     assert!(processor.queue_stats().hints >= 4);
+}
+
+struct Told(Mutex<mpsc::Sender<Hint>>);
+
+impl HintSink for Told {
+    fn hint(&self, _: usize, hint: Hint) {
+        self.0.lock().unwrap().send(hint).unwrap();
+    }
+}
+
+#[test]
+fn of_what_surrounds_a_tree_only_what_is_asked_for_is_told() {
+    let path = |path: &Path, kind| Hint::Path {
+        path: path.to_path_buf(),
+        kind,
+    };
+    let (created, removed) = (HintKind::Created, HintKind::Removed);
+    for interest in [Interest::Place, Interest::Names, Interest::Files] {
+        let tree = Tree::with(&["log"]);
+        let (tx, rx) = mpsc::channel();
+        let mut watcher = OsWatcher::new(Arc::new(Told(Mutex::new(tx))));
+        assert_eq!(watcher.watch_around(vec![(tree.root(), interest)]), []);
+        tree.write("log", "written");
+        tree.mkdir("d");
+        fs::remove_dir(tree.path("d")).unwrap();
+        fs::rename(tree.root(), tree.outside("")).unwrap();
+        let expected = match interest {
+            Interest::Place => vec![],
+            Interest::Names => vec![path(&tree.path("d"), created)],
+            Interest::Files => vec![
+                path(&tree.path("log"), HintKind::Closed),
+                path(&tree.path("d"), created),
+            ],
+        };
+        let last = [
+            path(&tree.path("d"), removed),
+            path(&tree.root(), HintKind::MovedFrom),
+        ];
+        for expected in expected.into_iter().chain(last) {
+            assert_eq!(rx.recv_timeout(PATIENCE).unwrap(), expected, "{interest:?}");
+        }
+    }
 }
 
 #[test]

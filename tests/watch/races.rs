@@ -1,8 +1,9 @@
 //! New directories, renames, replaced roots, lost events.
 
 use std::fs;
+use std::time::Instant;
 
-use watchrun::watch::{Warning, WatchState};
+use watchrun::watch::{Warning, WatchHandle, WatchOptions, WatchState};
 
 use crate::support::{PATIENCE, Tree, check_exact, seen};
 
@@ -197,6 +198,48 @@ fn a_root_replaced_by_rename_is_followed_by_name() {
     tree.write("e/inside", "x");
     assert_eq!(seen(&watch), ["+e/inside"]);
     check_exact(&watch);
+}
+
+#[test]
+fn an_empty_root_that_is_removed_while_somebody_holds_it_open_is_lost_and_found() {
+    let tree = Tree::with(&[]);
+    let watch = tree.watch();
+    let holder = fs::File::open(tree.root()).unwrap();
+    fs::remove_dir(tree.root()).unwrap();
+    // Nothing is asked of the watch, and nothing in the root can tell.
+    await_state(&watch, WatchState::Detached);
+    tree.write("a", "x");
+    await_state(&watch, WatchState::Ready);
+    drop(holder);
+    assert_eq!(seen(&watch), ["+a"]);
+}
+
+#[track_caller]
+fn await_state(watch: &WatchHandle, state: WatchState) {
+    let until = Instant::now() + PATIENCE;
+    while watch.status().state != state {
+        assert!(Instant::now() < until, "{:?}", watch.status());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn writes_beside_the_root_and_above_it_wake_nobody() {
+    let tree = Tree::with(&["p/root/a", "p/log", "log"]);
+    let options = WatchOptions::new();
+    let root = tree.path("p/root");
+    let watch = tree.manager.create_watch(&root, options).unwrap();
+    watch.sync(PATIENCE).unwrap();
+    let before = watch.status().queue.hints;
+    for n in 0..200 {
+        tree.write("p/log", &n.to_string());
+        tree.write("log", &n.to_string());
+        tree.write(&format!("p/{n}"), "");
+    }
+    watch.sync(PATIENCE).unwrap();
+    // The marks of the two syncs alone.
+    let hints = watch.status().queue.hints - before;
+    assert!(hints < 50, "{hints}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use watchrun::pattern::PatternSet;
 use watchrun::watch::{IgnoreReason, WatchOptions, WatchUpdate, Watched};
 
 use crate::support::{PATIENCE, Tree, await_all, check_exact, rel, seen, select, texts};
@@ -104,13 +105,60 @@ fn only_what_patterns_can_reach_is_watched() {
         ..WatchUpdate::default()
     };
     watch.update(update).unwrap();
-    let told = seen(&watch);
-    assert!(told.contains(&"+docs/x/y.md".to_owned()), "{told:?}");
-    assert!(told.contains(&"-out/app".to_owned()), "{told:?}");
+    // Nothing has happened to what came into view, or went out of it.
+    assert_eq!(seen(&watch), [""; 0]);
+    assert_eq!(watch.stat(&rel("out/app")), None);
     tree.write("docs/x/y.md", "now yes");
     tree.write("src/a/b.rs", "now no");
     assert_eq!(seen(&watch), ["~docs/x/y.md"]);
     check_exact(&watch);
+}
+
+#[test]
+fn what_happens_while_the_selection_changes_is_told_and_nothing_else() {
+    let tree = Tree::with(&["a/1", "a/2", "b/1", "build/named", "c/keep"]);
+    tree.write(".gitignore", "build/\n");
+    let narrow = select(&["a/**", "c/keep"]);
+    let wide = select(&["**/*", "build/named"]);
+    let mut options = WatchOptions::new();
+    options.select.clone_from(&narrow);
+    options.debounce = PATIENCE;
+    options.debounce_max = PATIENCE;
+    let watch = tree.watch_with(options);
+    let update = |select: &Option<PatternSet>| {
+        let update = WatchUpdate {
+            select: Some(select.clone()),
+            ..WatchUpdate::default()
+        };
+        watch.update(update).unwrap();
+    };
+    for _ in 0..2 {
+        fs::remove_file(tree.path("a/1")).unwrap();
+        tree.write("a/3", "new");
+        tree.write("b/2", "new, but not in view before");
+        update(&wide);
+        assert_eq!(seen(&watch), ["-a/1", "+a/3"]);
+        assert!(watch.is_ignored(&rel("build/named")));
+        // What is pending when it goes out of view and comes back is told as it is.
+        fs::remove_file(tree.path("b/1")).unwrap();
+        tree.write("a/1", "again");
+        fs::remove_file(tree.path("a/3")).unwrap();
+        update(&narrow);
+        tree.write("b/1", "again");
+        assert_eq!(watch.stat(&rel("b/1")), None);
+        update(&wide);
+        let told = seen(&watch);
+        assert!(
+            told.contains(&"+a/1".to_owned()) && told.contains(&"-a/3".to_owned()),
+            "{told:?}"
+        );
+        assert!(!told.contains(&"-b/1".to_owned()), "{told:?}");
+        fs::remove_file(tree.path("b/2")).unwrap();
+        assert_eq!(seen(&watch), ["-b/2"]);
+        update(&narrow);
+        assert_eq!(seen(&watch), [""; 0]);
+        check_exact(&watch);
+    }
 }
 
 #[test]
