@@ -15,7 +15,7 @@ use watchrun::pattern::PatternSet;
 use watchrun::plan::Plan;
 use watchrun::schedule::state::{Checked, Schedule};
 use watchrun::schedule::{
-    Driver, DriverOptions, FileView, Files, JobTokens, Limits, Mode, Ports, Said,
+    Driver, DriverOptions, FileView, Files, JobTokens, Limits, Lineage, Mode, Ports, Said,
 };
 use watchrun::state::{Access, Demand, Engine, EngineOptions, StoreUse};
 use watchrun::watchfile;
@@ -133,6 +133,7 @@ fn run(plan: &Arc<Plan>, root: &std::path::Path) {
         processes: Arc::new(OsExecutor::new(processes()).expect("processes can be watched")),
         files: Arc::new(NoFiles),
         environment: Vec::new(),
+        lineage: Lineage::unnamed(),
         tokens: JobTokens::new(
             watchrun::watchfile::Jobserver::Off,
             2,

@@ -5,19 +5,18 @@ use std::ffi::OsStr;
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
-use watchrun::path::RelPath;
 use watchrun::plan::Plan;
 use watchrun::session::{Inspected, Session};
 use watchrun::state::{Access, Examined, Verdict};
 use watchrun::task_id::{TaskId, TaskName};
-use watchrun::watch::{IgnoreReason, WatchManager, Watched};
 
 use super::args::Common;
 use super::diagnostics::Failure;
 use super::exit::Exit;
 use super::facts::Facts;
-use super::project::{Project, working_dir};
+use super::project::Project;
 use super::run;
+use super::why_path;
 
 /// `watchrun check`.
 pub(crate) fn check(tasks: &[String], common: &Common, facts: &Facts) -> Result<Exit, Failure> {
@@ -43,7 +42,7 @@ pub(crate) fn why(subject: &OsStr, common: &Common, facts: &Facts) -> Result<Exi
         .and_then(|name| Some((name, session.plan().id(&TaskName::new(name))?)));
     match named {
         Some((name, id)) => why_task(&open(vec![name.to_owned()], common, facts)?, id, common),
-        None => why_path(&session, subject, common, facts),
+        None => why_path::show(&session, subject, common, facts),
     }
 }
 
@@ -77,102 +76,6 @@ fn why_task(session: &Session, id: TaskId, common: &Common) -> Result<Exit, Fail
         }
     }
     Ok(Exit::Good)
-}
-
-fn why_path(
-    session: &Session,
-    subject: &OsStr,
-    common: &Common,
-    facts: &Facts,
-) -> Result<Exit, Failure> {
-    let plan = session.plan();
-    let path = session
-        .root()
-        .relativize(&working_dir(facts)?.join(subject))
-        .map_err(|error| {
-            let hint = "it is neither a task nor a path below the root".to_owned();
-            Failure::usage(error, Some(hint))
-        })?;
-    let names = |ids: Vec<TaskId>| -> Vec<String> {
-        ids.into_iter()
-            .map(|id| plan.name(id).to_string())
-            .collect()
-    };
-    let (inputs, outputs) = (
-        names(plan.triggers().consumers(&path)),
-        names(plan.triggers().producers(&path)),
-    );
-    let explanation = explain(session, &path)?;
-    let mut out = io::stdout();
-    if common.json {
-        let ignored = explanation
-            .ignored
-            .as_ref()
-            .map(|(at, reason)| ignored_by(at, reason));
-        let watched = explanation.watched;
-        let all = json!({ "path": path, "input_of": inputs, "output_of": outputs,
-            "watched": watched, "ignored": ignored });
-        writeln!(out, "{all}")?;
-        return Ok(Exit::Good);
-    }
-    let list = |names: &[String]| {
-        if names.is_empty() {
-            "no task".to_owned()
-        } else {
-            names.join(", ")
-        }
-    };
-    writeln!(
-        out,
-        "{path}: input of {}, output of {}",
-        list(&inputs),
-        list(&outputs)
-    )?;
-    let watched = match explanation.watched {
-        Watched::Native => "its directory is watched",
-        Watched::Polled => "its directory is polled",
-        Watched::Unreadable => "its directory cannot be read",
-        Watched::No => "its directory is not watched",
-    };
-    writeln!(out, "  {watched}")?;
-    if let Some((at, reason)) = &explanation.ignored {
-        let spared = if explanation.spared {
-            ", but named or tracked, so it counts"
-        } else {
-            ""
-        };
-        writeln!(out, "  ignored by {}{spared}", ignored_by(at, reason))?;
-    }
-    Ok(Exit::Good)
-}
-
-/// The rule that ignores a path, with its place. `at` is the path that the rule speaks of.
-fn ignored_by(at: &RelPath, reason: &IgnoreReason) -> String {
-    match reason {
-        IgnoreReason::Name(name) => format!("the name `{name}` ({at})"),
-        IgnoreReason::Rule {
-            file,
-            line,
-            pattern,
-        } => {
-            let line = line.map(|line| format!(":{line}")).unwrap_or_default();
-            format!("{}{line}: `{pattern}` ({at})", file.display())
-        }
-    }
-}
-
-fn explain(session: &Session, path: &RelPath) -> Result<watchrun::watch::Explanation, Failure> {
-    let manager = WatchManager::new();
-    let failed = |error: watchrun::watch::WatchError| {
-        let advice = error.advice();
-        Failure::environment(&error, Some(advice))
-    };
-    let handle = manager
-        .create_watch(session.root().as_path(), session.watch_options())
-        .map_err(failed)?;
-    let explanation = handle.explain(&session.root().join(path)).map_err(failed)?;
-    handle.close();
-    Ok(explanation)
 }
 
 fn open(names: Vec<String>, common: &Common, facts: &Facts) -> Result<Session, Failure> {

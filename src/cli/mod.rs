@@ -18,6 +18,7 @@ mod run;
 mod signals;
 mod since;
 mod starter;
+mod why_path;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -77,13 +77,19 @@ impl Plan {
     /// too much rather than too little.
     pub fn interest(&self, ids: &[TaskId]) -> PatternSet {
         let mut patterns: Vec<Pattern> = self.sources.patterns().collect();
+        let mut takes_everything = false;
         for &id in ids {
             let task = &self.tasks[id];
             match &task.inputs {
                 _ if task.kind == TaskKind::Group => {}
-                Inputs::Everything => return PatternSet::new(vec![Pattern::everything()]),
+                Inputs::Everything => takes_everything = true,
                 Inputs::Patterns(set) => patterns.extend(set.includes().cloned()),
             }
+        }
+        if takes_everything {
+            // An ignored file counts where it is named: everything does not hold those.
+            patterns.retain(|pattern| pattern.as_literal().is_some());
+            patterns.push(Pattern::everything());
         }
         PatternSet::new(patterns)
     }

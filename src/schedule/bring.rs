@@ -21,8 +21,8 @@ const PORT_PATIENCE: Duration = Duration::from_millis(500);
 pub(super) enum Brought {
     /// It may be started.
     Begun(Box<Examined>),
-    /// It may not: somebody else has its port.
-    PortTaken(Box<Examined>, String),
+    /// It may not, for this reason: somebody else has its port, or this runs inside of it.
+    Refused(Box<Examined>, String),
     /// It is recorded as ready.
     Noted,
 }
@@ -43,6 +43,9 @@ pub(super) fn begin(
     cancel: &Cancel,
 ) -> Brought {
     let mut examined = Examined::clone(examined);
+    if let Some(reason) = ports.lineage.objection(&task.name) {
+        return Brought::Refused(Box::new(examined), reason);
+    }
     if *examined.verdict() != Verdict::Fresh {
         ports.engine.begin(&mut examined, Start::Anew);
     }
@@ -54,7 +57,7 @@ pub(super) fn begin(
         })
     });
     match taken {
-        Some(reason) if !cancel.is_cancelled() => Brought::PortTaken(Box::new(examined), reason),
+        Some(reason) if !cancel.is_cancelled() => Brought::Refused(Box::new(examined), reason),
         Some(_) | None => Brought::Begun(Box::new(examined)),
     }
 }
@@ -81,7 +84,7 @@ pub(super) fn start(
         Restart::Never => RestartRule::Never,
     };
     // It holds no job slot, so it has no part in the job tokens either.
-    let commands = command::commands(task, &ports.root, &[], &[]);
+    let commands = command::commands(task, &ports.root, &[], &[], &ports.lineage);
     let Some(command) = commands.into_iter().next() else {
         unreachable!("BUG: service `{}` has no command", task.name);
     };

@@ -6,6 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use super::lineage::Lineage;
 use crate::exec::{self, Command, plain_words};
 use crate::path::{RelDir, RelPath, Root};
 use crate::watchfile::{FILES, Invocation, Task, Terminal};
@@ -28,12 +29,13 @@ const SURROUNDINGS_BYTES: usize = 8 * 1024;
 const WORD_BYTES: usize = 1 + size_of::<usize>();
 
 /// The commands of `task`, to be run one after the other; `files` are what `{files}` stands for,
-/// and `inherited` the variables that it has beside its own.
+/// and `inherited` the variables that it has beside its own. `lineage` is what they run inside of.
 pub(super) fn commands(
     task: &Task,
     root: &Root,
     files: &[RelPath],
     inherited: &[(OsString, OsString)],
+    lineage: &Lineage,
 ) -> Vec<Command> {
     let Some(invocation) = task.invocation() else {
         return Vec::new();
@@ -51,7 +53,7 @@ pub(super) fn commands(
         .env
         .iter()
         .map(|(name, value)| (name.into(), value.into()));
-    let env: Vec<(OsString, OsString)> = own_env.collect();
+    let env: Vec<(OsString, OsString)> = own_env.chain(lineage.variable(&task.name)).collect();
     let command = |words| Command {
         words,
         dir: root.join_dir(&task.dir),
@@ -261,15 +263,21 @@ mod tests {
             .iter()
             .map(|file| RelPath::new(file.as_bytes()).unwrap())
             .collect();
-        let found: Vec<Vec<String>> = commands(plan.task(TaskId::new(0)), &root, &files, &[])
-            .into_iter()
-            .map(|c| {
-                c.words
-                    .into_iter()
-                    .map(|w| w.into_string().unwrap())
-                    .collect()
-            })
-            .collect();
+        let found: Vec<Vec<String>> = commands(
+            plan.task(TaskId::new(0)),
+            &root,
+            &files,
+            &[],
+            &Lineage::unnamed(),
+        )
+        .into_iter()
+        .map(|c| {
+            c.words
+                .into_iter()
+                .map(|w| w.into_string().unwrap())
+                .collect()
+        })
+        .collect();
         assert_eq!(found, expected, "{definition}");
     }
 
@@ -327,7 +335,13 @@ mod tests {
         let files: Vec<RelPath> = (0..200_000)
             .map(|n| RelPath::new(format!("{n}'").as_bytes()).unwrap())
             .collect();
-        let commands = commands(plan.task(TaskId::new(0)), &root, &files, inherited);
+        let commands = commands(
+            plan.task(TaskId::new(0)),
+            &root,
+            &files,
+            inherited,
+            &Lineage::unnamed(),
+        );
         assert!(commands.len() > 1);
         let word = commands.iter().flat_map(|command| &command.words);
         let all = commands.iter().map(|command| {

@@ -4,6 +4,7 @@ mod bring;
 mod command;
 pub mod event;
 mod inspect;
+mod lineage;
 mod lines;
 mod order;
 mod progress;
@@ -24,6 +25,7 @@ pub use event::{
     ChangeRecord, Counts, FileChange, OutputLine, RunEvent, ServiceState, TaskFinished, Warning,
 };
 pub use inspect::inspect;
+pub use lineage::{Lineage, RUNNING_VARIABLE};
 pub use run::{Driver, DriverOptions, Mode, Report, Send, StartError, StopAll};
 pub use slots::Limits;
 pub use step::{Ports, Said};

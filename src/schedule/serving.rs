@@ -21,7 +21,7 @@ impl Driver {
     pub(super) fn brought(&mut self, id: TaskId, brought: Brought) {
         match (self.progress[id].bring, brought) {
             (Some(Bring::Port), Brought::Begun(examined)) => self.begun(id, *examined),
-            (Some(Bring::Port), Brought::PortTaken(examined, reason)) => {
+            (Some(Bring::Port), Brought::Refused(examined, reason)) => {
                 self.progress[id].examined = Some(Arc::new(*examined));
                 let name = self.plan.name(id).clone();
                 self.tell_service(name, ServiceState::Failed, None);

@@ -54,6 +54,7 @@ impl Driver {
                 self.finished(id, finished);
                 self.ended(id, Outcome::Cancelled, false);
             }
+            Ok(Prepared::Refused(reason)) => self.refused(id, reason),
             Err(error) => self.could_not(id, &error),
         }
     }
@@ -328,7 +329,12 @@ impl Driver {
 
     /// The engine could not do its work for a task that runs.
     pub(super) fn could_not(&mut self, id: TaskId, error: &StateError) {
-        self.finished_with(id, Outcome::Failed, describe(error));
+        self.refused(id, describe(error));
+    }
+
+    /// A task that has its turn fails without having run.
+    fn refused(&mut self, id: TaskId, reason: String) {
+        self.finished_with(id, Outcome::Failed, reason);
         self.progress[id].product = Some(*self.progress[id].examined().key());
         self.ended(id, Outcome::Failed, false);
     }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::command;
+use super::lineage::Lineage;
 use super::lines::Lines;
 use super::tokens::JobTokens;
 use super::view::{FileView, Files};
@@ -48,6 +49,8 @@ pub struct Ports {
     pub files: Arc<dyn FileView>,
     /// The variables that commands inherit.
     pub environment: Vec<(OsString, OsString)>,
+    /// The tasks that all this runs inside of.
+    pub lineage: Lineage,
     /// What commands share their jobs by.
     pub tokens: JobTokens,
     /// Where output that is too long for memory goes.
@@ -250,6 +253,8 @@ pub(super) enum Prepared {
     Busy,
     /// Nothing: it was stopped while it waited for that process.
     Cancelled,
+    /// Nothing: it must not run, for this reason.
+    Refused(String),
 }
 
 /// A task that is about to run.
@@ -270,6 +275,9 @@ pub(super) fn prepare(
     start: Start,
 ) -> Prepared {
     let task = assignment.task();
+    if let Some(reason) = ports.lineage.objection(&task.name) {
+        return Prepared::Refused(reason);
+    }
     let lock = match ports.engine.try_lock(&task.name) {
         Locked::Held(lock) => Some(lock),
         Locked::Impossible => None,
@@ -336,7 +344,8 @@ fn errand(
         Vec::new()
     };
     ports.engine.begin(&mut examined, start);
-    let mut commands = command::commands(task, &ports.root, &files, &ports.environment);
+    let (root, inherited) = (&ports.root, &ports.environment);
+    let mut commands = command::commands(task, root, &files, inherited, &ports.lineage);
     ports
         .tokens
         .share(&*ports.executor, &ports.root, &mut commands);

@@ -66,6 +66,11 @@ impl Driver {
 
     /// A task ended without running, as it had before: worth a word only in a run that has begun.
     pub(super) fn finished_again(&mut self, id: TaskId, outcome: Outcome) {
+        let told = self.wave.as_ref().and_then(|wave| wave.outcomes.get(&id));
+        if told == Some(&outcome) {
+            // This very run has said so: it was only looked at once more.
+            return;
+        }
         let mut finished = TaskFinished::without_process(0, self.plan.name(id), outcome);
         if outcome != Outcome::Fresh {
             finished.reason = Some("not run again: nothing that it depends on changed".to_owned());

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{DISK, Session, SessionError};
-use crate::exec::{Executor, OsExecutor};
+use crate::exec::{Executor, OsExecutor, TREE_VARIABLE};
 use crate::schedule::{
-    Driver, DriverOptions, FileView, JobTokens, Limits, Mode, Ports, RunEvent, Said,
+    Driver, DriverOptions, FileView, JobTokens, Limits, Lineage, Mode, Ports, RUNNING_VARIABLE,
+    RunEvent, Said,
 };
 use crate::state::{Engine, EngineOptions};
 
@@ -49,13 +50,25 @@ impl Session {
             },
         );
         let processes = Arc::new(OsExecutor::new(self.options.exec.clone())?);
+        let mut environment = self.options.environment.clone();
+        let inherited = environment
+            .iter()
+            .find(|(name, _)| name == RUNNING_VARIABLE)
+            .map(|(_, value)| value.clone());
+        let lineage = match self.file {
+            Some(_) => Lineage::new(self.root.clone(), inherited.as_deref()),
+            None => Lineage::unnamed(),
+        };
+        // Our own marks are no part of what a task is made from.
+        environment.retain(|(name, _)| name != RUNNING_VARIABLE && name != TREE_VARIABLE);
         Ok(Ports {
             root: self.root.clone(),
             engine,
             executor: Arc::clone(&processes) as Arc<dyn Executor>,
             processes,
             files,
-            environment: self.options.environment.clone(),
+            environment,
+            lineage,
             tokens: JobTokens::new(
                 settings.jobserver,
                 self.options.jobs.get(),

@@ -293,3 +293,45 @@ fn a_clone_without_the_merge_base_is_refused() {
         .exit(2)
         .stderr_has("too shallow");
 }
+
+#[test]
+fn why_knows_a_slip_from_a_path() {
+    let project = built();
+    let slip = project.run(["why", "gne"]);
+    slip.exit(2)
+        .stdout("")
+        .stderr_has("`gne` is neither a task nor a file")
+        .stderr_has("did you mean `gen`?");
+    // Where some task takes everything, any word would be its input.
+    project.watchfile(&format!(
+        "{UP}[tasks.all]\nrun = \"true\"\n[tasks.glob]\nrun = \"true\"\ninputs = [\"**\"]\n"
+    ));
+    project
+        .run(["why", "gn"])
+        .exit(2)
+        .stderr_has("did you mean `gen`?");
+    // A file that is gone, and an output that was not made yet, are known.
+    let gone = project.run(["why", "src/gone"]);
+    gone.ok().stdout_has("src/gone: input of up, all, glob");
+    project.remove("out").run(["why", "out"]).ok();
+}
+
+#[test]
+fn why_names_an_ignored_file_as_input_where_it_counts() {
+    let project = Project::with(
+        "[tasks]\nall = \"true\"\nglob = { run = \"true\", inputs = [\"ig/*\"] }\nnamed = { run = \"true\", inputs = [\"ig/a\"] }\n",
+    );
+    project.git_init().write(".gitignore", "ig\n");
+    project.write("ig/a", "").write("ig/b", "");
+    let input_of = |path: &str| -> Value {
+        let run = project.run(["why", "--json", path]);
+        let said: Value = serde_json::from_str(&run.ok().stdout).expect("one object");
+        said["input_of"].clone()
+    };
+    assert_eq!(input_of("ig/a"), json!(["named"]));
+    assert_eq!(input_of("ig/b"), json!([]));
+    let named = project.run(["why", "ig/a"]);
+    named.ok().stdout_has("but named, so it counts there");
+    project.shell("git add -f ig/b");
+    assert_eq!(input_of("ig/b"), json!(["all", "glob"]));
+}

@@ -206,7 +206,10 @@ fn an_edit_of_gitignore_takes_effect_at_once() {
 #[test]
 fn a_literal_input_triggers_though_it_is_ignored() {
     let project = Project::with(
-        r#"tasks.show = { run = "cat conf/secret.env", inputs = ["conf/secret.env"] }"#,
+        r#"
+        tasks.show = { run = "cat conf/secret.env", inputs = ["conf/secret.env"] }
+        tasks.all  = "true"
+        "#,
     );
     project
         .git_init()
