@@ -17,7 +17,7 @@ use super::key;
 use super::movement::{self, Step};
 use super::outputs;
 use super::quick;
-use super::record::{Attempt, Inputs, Marker, Success};
+use super::record::{Attempt, InputsRef, Marker, Success};
 use super::restore::{self, Ended, Restorer};
 use super::runlog::Ran;
 use super::store::{StoredOutput, StoredResult};
@@ -341,12 +341,10 @@ impl Engine<'_> {
                 .put_success(&examined.task, examined.key, tree.clone());
         }
         let files = examined.inputs().into_iter();
-        let inputs = Inputs {
+        let inputs = InputsRef {
             key: examined.key,
-            definition: examined.definition.clone(),
-            files: files
-                .map(|file| (file.path.clone(), file.content.clone()))
-                .collect(),
+            definition: &examined.definition,
+            files: files.map(|file| (&file.path, &file.content)).collect(),
         };
         let success = Success {
             task: examined.task.as_str().to_owned(),

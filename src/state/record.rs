@@ -32,12 +32,20 @@ pub(super) struct Success {
 }
 
 /// What a task's last success was made from, to name what changed since.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Inputs {
     /// The success it belongs to.
     pub(super) key: Digest,
     pub(super) definition: Definition,
     pub(super) files: Vec<(RelPath, Content)>,
+}
+
+/// [`Inputs`] to be written: there may be many, and they are not copied for it.
+#[derive(Debug, Serialize)]
+pub(super) struct InputsRef<'a> {
+    pub(super) key: Digest,
+    pub(super) definition: &'a Definition,
+    pub(super) files: Vec<(&'a RelPath, &'a Content)>,
 }
 
 /// An attempt that has not ended in a recorded success.
@@ -133,16 +141,15 @@ impl<'d> Records<'d> {
         &self,
         task: &TaskName,
         success: &Success,
-        inputs: &Inputs,
+        inputs: &InputsRef<'_>,
         warnings: &Warnings,
     ) -> Result<(), DiskError> {
-        let bytes = encode(inputs);
-        let inputs = if bytes.len() > INPUTS_IN_LEDGER_MAX {
-            let bytes = frame::wrap(Kind::Inputs, &bytes);
+        let bytes = frame::encode(Kind::Inputs, inputs);
+        let inputs = if bytes.len() - frame::HEADER > INPUTS_IN_LEDGER_MAX {
             self.disk.write_atomic(&self.inputs_path(task), &bytes)?;
             Note::Clear(Slot::Inputs)
         } else {
-            Note::Set(Slot::Inputs, bytes)
+            Note::Set(Slot::Inputs, bytes[frame::HEADER..].to_vec())
         };
         let notes = [
             inputs,
