@@ -67,7 +67,8 @@ impl Driver {
     /// A task ended without running, as it had before: worth a word only in a run that has begun.
     pub(super) fn finished_again(&mut self, id: TaskId, outcome: Outcome) {
         let told = self.wave.as_ref().and_then(|wave| wave.outcomes.get(&id));
-        if told == Some(&outcome) {
+        let has_succeeded = told.is_some_and(|told| told.is_success());
+        if told == Some(&outcome) || (outcome == Outcome::Fresh && has_succeeded) {
             // This very run has said so: it was only looked at once more.
             return;
         }
