@@ -1,6 +1,6 @@
 //! Plain lines on stderr, the tasks' output on stdout: [`Plain`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -29,6 +29,9 @@ pub(crate) enum Detail {
 /// So many tasks of a run are named when they are skipped; more are only counted.
 const SKIPPED_MAX: usize = 5;
 
+/// What is said of a failure that fails nothing else.
+const ALLOWED: &str = " (allowed)";
+
 /// Writes a line for each thing that happened.
 pub(crate) struct Plain<E: Write, O: Write> {
     err: E,
@@ -38,6 +41,8 @@ pub(crate) struct Plain<E: Write, O: Write> {
     output: TaskOutput,
     running: HashMap<TaskName, Running>,
     failures: Failures,
+    /// The tasks of this run that failed and are allowed to, and how.
+    allowed: BTreeMap<TaskName, Outcome>,
     /// How many tasks of this run were skipped.
     skipped: usize,
     /// Whether any run has ended: fresh tasks of later runs are not worth a word.
@@ -66,6 +71,7 @@ impl<E: Write, O: Write> Plain<E, O> {
             output,
             running: HashMap::new(),
             failures: Failures::default(),
+            allowed: BTreeMap::new(),
             skipped: 0,
             later: false,
             watching: None,
@@ -94,6 +100,7 @@ impl<E: Write, O: Write> Plain<E, O> {
             RunEvent::ChangeSet(set) => self.say(Detail::Verbose, &changes(set)),
             RunEvent::RunStarted { .. } => {
                 self.failures = Failures::default();
+                self.allowed.clear();
                 self.skipped = 0;
                 Ok(())
             }
@@ -167,10 +174,19 @@ impl<E: Write, O: Write> Plain<E, O> {
         } else {
             (Tone::Bad, Detail::Quiet)
         };
-        let text = self.style.paint(tone, sum(counts));
+        let text = self.style.paint(tone, sum(counts, &self.allowed()));
         let took = format!("in {}", seconds(duration_ms));
         let took = self.style.paint(Tone::Faint, took);
         self.say(detail, &format!("{text} {took}"))
+    }
+
+    /// How many failures of this run are allowed.
+    fn allowed(&self) -> Counts {
+        let mut allowed = Counts::default();
+        for outcome in self.allowed.values() {
+            allowed.add(*outcome);
+        }
+        allowed
     }
 
     fn finished(&mut self, finished: &TaskFinished) -> io::Result<()> {
@@ -203,14 +219,16 @@ impl<E: Write, O: Write> Plain<E, O> {
             self.say_faint(detail, &command_line(command))?;
         }
         let failure = super::pen::plain_text(&line);
-        if self
-            .output
-            .finish(&mut self.out, task, *outcome, &failure)?
-        {
+        if self.output.finish(&mut self.out, finished, &failure)? {
             self.failures.bury();
         }
         self.out.flush()?;
-        if is_failure {
+        if finished.allowed {
+            self.allowed.insert(task.clone(), *outcome);
+        } else {
+            self.allowed.remove(task);
+        }
+        if is_failure && !finished.allowed {
             let command = command.to_owned();
             let tail = running.map(|running| running.tail).unwrap_or_default();
             self.failures.push(task.clone(), line, command, tail);
@@ -225,6 +243,7 @@ impl<E: Write, O: Write> Plain<E, O> {
         let tone = match finished.outcome {
             Outcome::Done | Outcome::Restored => Tone::Good,
             Outcome::Fresh => Tone::Faint,
+            Outcome::Failed | Outcome::TimedOut if finished.allowed => Tone::Careful,
             Outcome::Failed | Outcome::TimedOut => Tone::Bad,
             Outcome::Cancelled | Outcome::Skipped => Tone::Careful,
         };
@@ -232,7 +251,9 @@ impl<E: Write, O: Write> Plain<E, O> {
             Outcome::TimedOut => "timed out",
             other => other.name(),
         };
-        let mut line = format!("{}: {}", finished.task, self.style.paint(tone, words));
+        let allowed = if finished.allowed { ALLOWED } else { "" };
+        let words = self.style.paint(tone, format_args!("{words}{allowed}"));
+        let mut line = format!("{}: {words}", finished.task);
         let started_for = running.filter(|running| running.is_news);
         let started_for = started_for.map(|running| running.reason.as_str());
         let again = nth_attempt(running.map_or(1, |running| running.attempt));
