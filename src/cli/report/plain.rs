@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use watchrun::outcome::Outcome;
-use watchrun::schedule::{ChangeRecord, Counts, RunEvent, ServiceState, TaskFinished, Warning};
+use watchrun::schedule::{
+    ChangeRecord, Counts, FileChange, RunEvent, ServiceState, TaskFinished, Warning,
+};
 use watchrun::state::Reason;
 use watchrun::task_id::TaskName;
 
@@ -28,6 +30,9 @@ pub(crate) enum Detail {
 
 /// So many tasks of a run are named when they are skipped; more are only counted.
 const SKIPPED_MAX: usize = 5;
+
+/// So many files of a change are named.
+const CHANGES_MAX: usize = 5;
 
 /// What is said of a failure that fails nothing else.
 const ALLOWED: &str = " (allowed)";
@@ -59,6 +64,25 @@ struct Running {
     is_news: bool,
     command: String,
     tail: Tail,
+}
+
+impl Running {
+    fn new(attempt: u32, reason: &Reason, command: String) -> Self {
+        Self {
+            attempt,
+            reason: match reason {
+                // It always runs: that is nothing to say each time.
+                Reason::CacheOff => String::new(),
+                other => other.to_string(),
+            },
+            is_news: !matches!(
+                reason,
+                Reason::NeverSucceeded | Reason::CacheOff | Reason::Forced
+            ),
+            command,
+            tail: Tail::default(),
+        }
+    }
 }
 
 impl<E: Write, O: Write> Plain<E, O> {
@@ -111,16 +135,7 @@ impl<E: Write, O: Write> Plain<E, O> {
                 command,
                 ..
             } => {
-                let running = Running {
-                    attempt: *attempt,
-                    reason: reason.to_string(),
-                    is_news: !matches!(
-                        reason,
-                        Reason::NeverSucceeded | Reason::CacheOff | Reason::Forced
-                    ),
-                    command: command.clone(),
-                    tail: Tail::default(),
-                };
+                let running = Running::new(*attempt, reason, command.clone());
                 self.started(task, running)
             }
             RunEvent::TaskOutput { task, line, .. } => {
@@ -151,7 +166,11 @@ impl<E: Write, O: Write> Plain<E, O> {
 
     fn started(&mut self, task: &TaskName, running: Running) -> io::Result<()> {
         let again = nth_attempt(running.attempt);
-        let line = format!("{task}: started{again}: {}", running.reason);
+        let mut line = format!("{task}: started{again}");
+        if !running.reason.is_empty() {
+            line.push_str(": ");
+            line.push_str(&running.reason);
+        }
         self.say(Detail::Verbose, &line)?;
         if !running.command.is_empty() {
             self.say_faint(Detail::Verbose, &command_line(&running.command))?;
@@ -341,15 +360,15 @@ fn watching(watched_dirs: usize, polled_dirs: usize, files: usize) -> String {
     )
 }
 
-/// `src/a.c modified and 3 more`.
+/// `change: src/a.c modified, src/b.c removed and 3 more`.
 fn changes(set: &ChangeRecord) -> String {
-    let first = set.changes.first();
-    let first = first.map(|change| format!("{} {}", change.path, change.kind));
-    let more = match set.changes.len() {
-        0 | 1 => String::new(),
-        n => format!(" and {} more", n - 1),
+    let one = |change: &FileChange| format!("{} {}", change.path, change.kind);
+    let named: Vec<String> = set.changes.iter().take(CHANGES_MAX).map(one).collect();
+    let more = match set.changes.len() - named.len() {
+        0 => String::new(),
+        n => format!(" and {n} more"),
     };
-    format!("change: {}{more}", first.unwrap_or_default())
+    format!("change: {}{more}", named.join(", "))
 }
 
 /// ` (attempt 2)`; nothing for the first.
