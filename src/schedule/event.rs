@@ -80,6 +80,11 @@ pub enum RunEvent {
     },
     /// Something works less well than it should, or looks like a mistake.
     Warning(Warning),
+    /// Something that a person waits to hear, and no more.
+    Notice {
+        /// What.
+        message: String,
+    },
     /// Nothing of the run is left to do.
     RunFinished {
         /// The run.

@@ -155,6 +155,7 @@ impl<E: Write, O: Write> Plain<E, O> {
                 pid,
             } => self.service(service, *state, *pid),
             RunEvent::Warning(warning) => self.warning(warning),
+            RunEvent::Notice { message } => self.say(Detail::Normal, message),
             RunEvent::RunFinished {
                 ok,
                 counts,
