@@ -379,3 +379,14 @@ fn the_key_r_runs_a_command_without_a_watchfile_again() {
     }
     terminal.wait();
 }
+
+#[test]
+fn quiet_draws_nothing() {
+    let project = Project::with("[tasks]\nup = { run = \"echo said\", inputs = [] }\n");
+    let line = format!("{} -q --events-to ../events", program());
+    let mut terminal = Terminal::of_type(&project, &line, "xterm");
+    wait_for_idle(&project, 1);
+    terminal.press("q");
+    terminal.wait();
+    assert_eq!(screen(&project), "");
+}

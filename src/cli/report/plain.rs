@@ -50,6 +50,9 @@ pub(crate) struct Plain<E: Write, O: Write> {
     allowed: BTreeMap<TaskName, Outcome>,
     /// How many tasks of this run were skipped.
     skipped: usize,
+    /// A service that ended, and the line that says so: held back until it is known that none that
+    /// says more follows.
+    ended: Option<(TaskName, Detail, String)>,
     /// Whether any run has ended: fresh tasks of later runs are not worth a word.
     later: bool,
     /// What to say once nothing is left to do but to watch.
@@ -97,6 +100,7 @@ impl<E: Write, O: Write> Plain<E, O> {
             failures: Failures::default(),
             allowed: BTreeMap::new(),
             skipped: 0,
+            ended: None,
             later: false,
             watching: None,
         }
@@ -309,7 +313,36 @@ impl<E: Write, O: Write> Plain<E, O> {
             self.style.paint(tone, word),
             self.style.paint(Tone::Faint, pid),
         );
-        self.say(detail, &format!("{service}: {word}{pid}"))
+        let line = format!("{service}: {word}{pid}");
+        let is_end = match state {
+            ServiceState::Failed => true,
+            // It was being brought up: how that ended follows.
+            ServiceState::Stopped => self.running.contains_key(service),
+            _ => false,
+        };
+        if is_end {
+            self.ended = Some((service.clone(), detail, line));
+            return Ok(());
+        }
+        self.say(detail, &line)
+    }
+
+    /// Says that a service ended, unless `event` tells how it failed.
+    fn say_ended(&mut self, event: &RunEvent) -> io::Result<()> {
+        if matches!(event, RunEvent::RunStarted { .. }) {
+            return Ok(());
+        }
+        let Some((service, detail, line)) = self.ended.take() else {
+            return Ok(());
+        };
+        match event {
+            RunEvent::TaskFinished(finished)
+                if finished.task == service && finished.outcome.is_failure() =>
+            {
+                Ok(())
+            }
+            _ => self.say(detail, &line),
+        }
     }
 
     fn warning(&mut self, warning: &Warning) -> io::Result<()> {
@@ -344,6 +377,7 @@ impl<E: Write, O: Write> Plain<E, O> {
 
 impl<E: Write, O: Write> Reporter for Plain<E, O> {
     fn event(&mut self, _at: Duration, event: &RunEvent) -> io::Result<()> {
+        self.say_ended(event)?;
         self.show(event)
     }
 }
