@@ -161,13 +161,13 @@ pub(super) fn find_shared_outputs(
             meets.extend(owners.get(&text).filter(|(first, _)| *first != id));
             if meets.is_empty() {
                 meets = sharers(tasks, sets, id, pattern);
-                owners.insert(text.clone(), here);
             }
             for other in meets {
                 if told.insert([here.min(other), here.max(other)]) {
                     errors.push(Error::duplicate_output(span(other), span(here), &text));
                 }
             }
+            owners.entry(text).or_insert(here);
         }
     }
 }
