@@ -55,6 +55,11 @@ impl Outcome {
         matches!(self, Self::Done | Self::Fresh | Self::Restored)
     }
 
+    /// Whether it ran, or should have, and went wrong.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::TimedOut)
+    }
+
     /// The name in events and messages.
     pub fn name(self) -> &'static str {
         match self {

@@ -17,6 +17,7 @@ use crate::path::{RelDir, RelPath};
 mod gram;
 mod index;
 mod plain;
+mod sample;
 mod set;
 
 pub use index::PatternIndex;
@@ -195,6 +196,26 @@ impl Pattern {
     /// The directory that everything it matches lies in.
     pub fn prefix(&self) -> &RelDir {
         &self.prefix
+    }
+
+    /// Some paths that it matches, whatever is on disk; none where that is hard to tell.
+    pub fn samples(&self) -> Vec<RelPath> {
+        let rests = match &self.rest {
+            Rest::Literal(path) => return vec![path.clone()],
+            Rest::Everything => sample::fill("**"),
+            Rest::Plain(glob) => sample::fill(glob),
+            Rest::Glob { glob, .. } => sample::fill(glob.glob()),
+        };
+        let path = |rest: String| {
+            let below = [self.prefix.as_bytes(), rest.as_bytes()];
+            let bytes = if self.prefix.is_root() {
+                rest.into_bytes()
+            } else {
+                below.join(&b'/')
+            };
+            RelPath::new(&bytes).filter(|path| self.matches(path))
+        };
+        rests.into_iter().filter_map(path).collect()
     }
 
     /// Whether `path` is matched, whatever the effect.

@@ -22,7 +22,7 @@ use super::report::Notices;
 
 const HELP: &str = "\
 keys:
-  r  run the tasks that failed once more
+  r  run the tasks that failed once more, else those that are never fresh
   c  clear the screen
   q  stop, and once more: kill
   h  this

@@ -1,11 +1,11 @@
 //! What can be wrong with a graph of tasks: unknown names, cycles, outputs with two owners.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::graph::{Node, Role};
 use crate::pattern::{Effect, Pattern, PatternIndex, PatternSet};
 use crate::task_id::{TaskId, TaskMap, TaskName};
-use crate::watchfile::{Error, Inputs, NameRef, Span, Task, TaskKind};
+use crate::watchfile::{Error, Inputs, NameRef, Task, TaskKind};
 
 /// The names there are.
 pub(super) struct Names<'a> {
@@ -140,44 +140,60 @@ fn cycle_error(tasks: &TaskMap<Task>, path: &[(TaskId, Vec<TaskId>)], again: Tas
     Error::cycle(closing.map_or(refs.span, |name| name.span), &names)
 }
 
-/// Reports outputs that two tasks claim: the same pattern, or a path that another one's pattern
-/// holds.
+/// Reports outputs that two tasks claim: one pattern in both, or a path, named or made up, that the
+/// patterns of both hold. Patterns that may or may not meet are left alone.
 pub(super) fn find_shared_outputs(
     tasks: &TaskMap<Task>,
     sets: &PatternIndex,
     errors: &mut Vec<Error>,
 ) {
-    let mut owners: HashMap<String, (TaskId, Span)> = HashMap::new();
+    let mut owners: HashMap<String, Place> = HashMap::new();
+    let mut told: HashSet<[Place; 2]> = HashSet::new();
+    let span = |(id, place): Place| (&tasks[id].name, tasks[id].output_spans[place]);
     for (id, task) in tasks.iter() {
-        for (pattern, &span) in task.outputs.patterns().iter().zip(&task.output_spans) {
+        for (place, pattern) in task.outputs.patterns().iter().enumerate() {
+            if pattern.effect() == Effect::Exclude {
+                continue;
+            }
+            let here = (id, place);
             let text = pattern.to_string();
-            if text.starts_with('!') {
-                continue;
+            let mut meets: Vec<Place> = Vec::new();
+            meets.extend(owners.get(&text).filter(|(first, _)| *first != id));
+            if meets.is_empty() {
+                meets = sharers(tasks, sets, id, pattern);
             }
-            if let Some(&(first, first_span)) = owners.get(&text)
-                && first != id
-            {
-                let (first, second) = (&tasks[first].name, &task.name);
-                errors.push(Error::duplicate_output(
-                    (first, first_span),
-                    (second, span),
-                    &text,
-                ));
-                continue;
-            }
-            if let Some(path) = pattern.as_literal() {
-                for owner in sets.matching(path).into_iter().map(TaskId::new) {
-                    let holds = |p: &Pattern| {
-                        p.effect() == Effect::Include && p != pattern && p.matches(path)
-                    };
-                    let place = tasks[owner].outputs.patterns().iter().position(holds);
-                    if let (true, Some(place)) = (owner != id, place) {
-                        let first = (&tasks[owner].name, tasks[owner].output_spans[place]);
-                        errors.push(Error::duplicate_output(first, (&task.name, span), &text));
-                    }
+            for other in meets {
+                if told.insert([here.min(other), here.max(other)]) {
+                    errors.push(Error::duplicate_output(span(other), span(here), &text));
                 }
             }
-            owners.insert(text, (id, span));
+            owners.entry(text).or_insert(here);
         }
     }
+}
+
+/// A pattern: the task, and which of its outputs it is.
+type Place = (TaskId, usize);
+
+/// The patterns of other tasks that hold a path which `pattern`, an output of `id`, holds too.
+fn sharers(
+    tasks: &TaskMap<Task>,
+    sets: &PatternIndex,
+    id: TaskId,
+    pattern: &Pattern,
+) -> Vec<Place> {
+    let own = &tasks[id].outputs;
+    let mut found: Vec<Place> = Vec::new();
+    for path in pattern.samples().iter().filter(|path| own.matches(path)) {
+        for owner in sets.matching(path).into_iter().map(TaskId::new) {
+            let holds = |p: &Pattern| p.effect() == Effect::Include && p.matches(path);
+            let place = tasks[owner].outputs.patterns().iter().position(holds);
+            if let (true, Some(place)) = (owner != id, place) {
+                found.push((owner, place));
+            }
+        }
+    }
+    found.sort_unstable();
+    found.dedup_by_key(|(owner, _)| *owner);
+    found
 }

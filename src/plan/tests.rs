@@ -157,12 +157,30 @@ fn two_tasks_with_one_output_are_both_named() {
         ("'gen/x'", "'gen/*'"),
         ("'gen'", "'gen/x'"),
         ("'gen/x/y'", "'gen'"),
+        ("'gen/**'", "'gen/sub/**'"),
+        ("'gen/*/*.c'", "'gen/**'"),
+        ("'gen/**'", "'gen/**/*'"),
+        ("'gen'", "'gen/**'"),
+        ("'gen/*.{c,h}'", "'gen/*.h'"),
+        ("'gen/**/*.c'", "'gen/*/*'"),
+        ("'gen/[ab].c'", "'gen/?.c'"),
+        ("'**/*.c'", "'gen/a*.c'"),
     ] {
         let report = rejected(&two(first, second));
         assert_eq!(report.matches("both produce").count(), 1, "{report}");
     }
-    plan(&two("'gen/**', '!gen/x'", "'gen/x'"));
-    plan(&two("'gen'", "'genx'"));
+    for (first, second) in [
+        ("'gen/**', '!gen/x'", "'gen/x'"),
+        ("'gen'", "'genx'"),
+        ("'gen/*.c'", "'gen/*.h'"),
+        ("'gen/*'", "'gen/sub/**'"),
+        ("'gen/**', '!gen/sub/**'", "'gen/sub/**'"),
+        ("'gen/**/*.c'", "'gen/**/*.{h,o}'"),
+        ("'a/**'", "'b/**'"),
+        ("'gen/[!a].c'", "'gen/a.c'"),
+    ] {
+        plan(&two(first, second));
+    }
 }
 
 #[test]

@@ -80,6 +80,11 @@ pub enum RunEvent {
     },
     /// Something works less well than it should, or looks like a mistake.
     Warning(Warning),
+    /// Something that a person waits to hear, and no more.
+    Notice {
+        /// What.
+        message: String,
+    },
     /// Nothing of the run is left to do.
     RunFinished {
         /// The run.
@@ -201,6 +206,10 @@ pub struct TaskFinished {
     /// What a person should know beside the outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether it failed, and is allowed to: that fails neither dependents nor the run. Left out
+    /// where not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allowed: bool,
 }
 
 impl TaskFinished {
@@ -214,6 +223,7 @@ impl TaskFinished {
             signal: None,
             duration_ms: 0,
             reason: None,
+            allowed: false,
         }
     }
 

@@ -14,6 +14,8 @@ use crate::state::{Examined, Start};
 pub(super) struct Progress {
     /// How it was found when it was last looked at; for a running task, what it was started from.
     pub(super) examined: Option<Arc<Examined>>,
+    /// What its last run was started from, for one that is never found fresh.
+    pub(super) ran_from: Option<Arc<Examined>>,
     /// What dependents see of it.
     pub(super) product: Option<Digest>,
     /// With this key it ended like this, and does not run again by itself.

@@ -28,7 +28,7 @@ use crate::parallel;
 use crate::plan::{Plan, Selection};
 use crate::state::{Demand, Finished, Ran, Restored, StateError, group_product};
 use crate::task_id::{TaskId, TaskMap, TaskName};
-use crate::watchfile::TaskKind;
+use crate::watchfile::{Caching, TaskKind};
 
 /// How long the inputs of a task must be quiet before it is run for the third time in a row with
 /// inputs that moved: what changes meanwhile was not written by the task itself.
@@ -205,18 +205,23 @@ impl Driver {
         self.pump();
     }
 
-    /// Runs tasks that failed, once more, though nothing has changed.
-    pub fn retry_failed(&mut self) {
-        let failed: Vec<TaskId> = self
-            .plan
-            .tasks()
-            .ids()
-            .filter(|&id| self.schedule.has_failed(id))
-            .collect();
-        for &id in &failed {
+    /// Runs tasks that failed, once more, though nothing has changed; if none did, those that are
+    /// never fresh. Whether there is any.
+    pub fn retry_failed(&mut self) -> bool {
+        let ids = || self.plan.tasks().ids();
+        let mut again: Vec<TaskId> = ids().filter(|&id| self.schedule.has_failed(id)).collect();
+        if again.is_empty() {
+            let rests = |&id: &TaskId| {
+                let is_never_fresh = self.plan.task(id).caching == Caching::Off;
+                is_never_fresh && self.schedule.state(id) == TaskState::Ended(Outcome::Done)
+            };
+            again = ids().filter(rests).collect();
+        }
+        for &id in &again {
             self.progress[id].settled = None;
         }
-        self.change(&failed);
+        self.change(&again);
+        !again.is_empty()
     }
 
     /// Takes what a worker reported.

@@ -11,7 +11,7 @@ use super::tell::describe;
 use crate::disk::DiskLock;
 use crate::exec::{Cancel, Ended};
 use crate::outcome::{ExitStatus, Outcome};
-use crate::state::{Examined, Finished, Made, Ran, Restored, StateError, Verdict};
+use crate::state::{Examined, Finished, Made, Ran, Reason, Restored, StateError, Verdict};
 use crate::task_id::TaskId;
 use crate::watchfile::{Caching, Terminal};
 
@@ -171,11 +171,8 @@ impl Driver {
 
     fn tell_started(&mut self, id: TaskId) {
         self.announce(&[]);
+        let reason = self.reason_of(id);
         let progress = &self.progress[id];
-        let reason = match progress.examined().verdict() {
-            Verdict::Stale(reason) => reason.clone(),
-            Verdict::Fresh => unreachable!("BUG: task {id:?} runs though it is fresh"),
-        };
         let (task, attempt) = (self.plan.name(id).clone(), progress.attempt);
         let run = self.run_number();
         (self.observe)(RunEvent::TaskStarted {
@@ -186,6 +183,23 @@ impl Driver {
             command: self.plan.task(id).command_text(),
             interactive: self.plan.task(id).terminal == Terminal::Owned,
         });
+    }
+
+    /// Why `id` starts. One that is never fresh is started by what changed since it ran last, if
+    /// anything did.
+    fn reason_of(&mut self, id: TaskId) -> Reason {
+        let watching = self.options.mode == Mode::Watching;
+        let progress = &mut self.progress[id];
+        let examined = progress.examined();
+        let Verdict::Stale(reason) = examined.verdict() else {
+            unreachable!("BUG: task {id:?} runs though it is fresh");
+        };
+        if *reason != Reason::CacheOff || !watching {
+            return reason.clone();
+        }
+        let last = progress.ran_from.replace(Arc::clone(&examined));
+        let change = last.and_then(|last| examined.inputs_since(&last));
+        change.map_or(Reason::CacheOff, Reason::Input)
     }
 
     pub(super) fn executed(&mut self, id: TaskId, executed: Executed) {

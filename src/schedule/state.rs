@@ -584,7 +584,7 @@ impl Schedule {
 
     fn clears(&self, id: TaskId, outcome: Outcome) -> bool {
         let allowed = self.graph.nodes()[id].failure == FailureRule::Allowed;
-        outcome.is_success() || (allowed && matches!(outcome, Outcome::Failed | Outcome::TimedOut))
+        outcome.is_success() || (allowed && outcome.is_failure())
     }
 
     /// Whether a dependent of `id` runs; one that may be stopped is told to.

@@ -12,7 +12,7 @@ use crate::outcome::Outcome;
 use crate::plan::MissingDep;
 use crate::state::PathSample;
 use crate::task_id::{TaskId, TaskName};
-use crate::watchfile::TaskKind;
+use crate::watchfile::{FailureRule, TaskKind};
 
 impl Driver {
     /// Begins the run for those who listen, if it has not begun; adds `ids` to it.
@@ -100,6 +100,8 @@ impl Driver {
     pub(super) fn finished(&mut self, id: TaskId, mut finished: TaskFinished) {
         self.announce(&[]);
         finished.run = self.run_number();
+        let may_fail = self.plan.task(id).failure == FailureRule::Allowed;
+        finished.allowed = may_fail && finished.outcome.is_failure();
         self.progress[id].told = Some(finished.outcome);
         if let Some(wave) = &mut self.wave {
             wave.outcomes.insert(id, finished.outcome);

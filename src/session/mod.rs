@@ -44,8 +44,18 @@ pub struct Session {
     /// What was asked for by name, to ask the next plan for the same.
     names: Vec<String>,
     selection: Selection,
+    standing: Standing,
     options: SessionOptions,
     inbox: Inbox,
+}
+
+/// Whether the watchfile is what the plan was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It is.
+    Good,
+    /// It was edited and has errors: the plan is from before.
+    Broken,
 }
 
 impl Session {
@@ -70,6 +80,7 @@ impl Session {
             plan: Arc::new(plan),
             names,
             selection,
+            standing: Standing::Good,
             options,
             inbox: Inbox::new(),
         })

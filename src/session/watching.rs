@@ -9,10 +9,10 @@ use super::files::{STATE_DIR, told};
 use super::inbox::Input;
 use super::live::{LiveFiles, SYNC_MAX};
 use super::options::Start;
-use super::{DISK, Ended, Session, SessionError};
+use super::{DISK, Ended, Session, SessionError, Standing};
 use crate::change::{Change, ChangeSet};
 use crate::path::RelPath;
-use crate::plan::Plan;
+use crate::plan::{Plan, Selection};
 use crate::schedule::{ChangeRecord, Driver, FileView, Mode, RunEvent, Warning};
 use crate::watch::{self, Filter, WatchManager, WatchOptions, WatchUpdate};
 use crate::watchfile::{self, Backend, Gitignore};
@@ -107,7 +107,12 @@ impl Session {
                 Input::Report(report) => driver.handle(report),
                 Input::Changed(set) => self.changed(&set, live, driver, tell),
                 Input::Warned(warning) => tell(RunEvent::Warning(warning)),
-                Input::RetryFailed => driver.retry_failed(),
+                Input::RetryFailed => {
+                    if !driver.retry_failed() {
+                        let message = "nothing to run again: no task has failed".to_owned();
+                        tell(RunEvent::Notice { message });
+                    }
+                }
                 Input::Signal(signal, done) => {
                     driver.signal(signal);
                     // Who asked may have gone on.
@@ -153,30 +158,25 @@ impl Session {
         driver: &mut Driver,
         tell: &mut dyn FnMut(RunEvent),
     ) {
-        let broken = |message: String, hint: &str| Warning {
-            kind: "watchfile",
-            message,
-            hint: Some(hint.to_owned()),
+        let warning = |message: String, hint: String| {
+            RunEvent::Warning(Warning {
+                kind: "watchfile",
+                message,
+                hint: Some(hint),
+            })
         };
-        let keep = "the watchfile as it was before stays in force";
-        let loaded = match watchfile::load(&DISK, &self.root, file) {
+        let (plan, selection) = match self.load_again(file) {
             Ok(loaded) => loaded,
-            Err(error) => return tell(RunEvent::Warning(broken(error.to_string(), keep))),
-        };
-        let plan = match Plan::new(loaded) {
-            Ok(plan) => plan,
-            Err(rejected) => {
-                let report = rejected.errors.render(&rejected.sources, false);
-                return tell(RunEvent::Warning(broken(
-                    report.trim_end().to_owned(),
-                    keep,
-                )));
+            Err(message) => {
+                self.standing = Standing::Broken;
+                let keep = "the watchfile as it was before stays in force";
+                return tell(warning(message, keep.to_owned()));
             }
         };
-        let selection = match plan.select(self.names.iter().map(String::as_str)) {
-            Ok(selection) => selection,
-            Err(unknown) => return tell(RunEvent::Warning(broken(unknown.to_string(), keep))),
-        };
+        if std::mem::replace(&mut self.standing, Standing::Good) == Standing::Broken {
+            let message = format!("`{file}` is good again, and in force");
+            tell(RunEvent::Notice { message });
+        }
         let settings = plan.settings();
         let mut edited = settings.differing_at_start(self.plan.settings());
         let differing = settings.differing_at_start(&self.settings);
@@ -193,13 +193,23 @@ impl Session {
             debounce_max: Some(options.debounce_max),
         };
         if let Err(error) = live.handle.update(update) {
-            tell(RunEvent::Warning(broken(
-                error.to_string(),
-                &error.advice(),
-            )));
+            tell(warning(error.to_string(), error.advice()));
         }
         live.forget();
         driver.replan(Arc::clone(&self.plan), &self.selection);
+    }
+
+    /// The plan that the watchfile makes now, and what was asked for in it; else what is wrong.
+    fn load_again(&self, file: &RelPath) -> Result<(Plan, Selection), String> {
+        let loaded = watchfile::load(&DISK, &self.root, file).map_err(|error| error.to_string())?;
+        let plan = Plan::new(loaded).map_err(|rejected| {
+            let report = rejected.errors.render(&rejected.sources, false);
+            report.trim_end().to_owned()
+        })?;
+        let selection = plan
+            .select(self.names.iter().map(String::as_str))
+            .map_err(|unknown| unknown.to_string())?;
+        Ok((plan, selection))
     }
 
     /// Puts what the watch says into the inbox.

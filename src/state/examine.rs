@@ -22,7 +22,7 @@ use super::quick;
 use super::record::{Attempt, Marker, Success};
 use super::subject::{Changed, Demand, Subject, ToolProbe};
 use super::tree::{Leaf, Tree};
-use super::verdict::{Reason, Verdict};
+use super::verdict::{InputChange, Reason, Verdict};
 use super::warning::Warning;
 
 /// Tasks with fewer inputs are kept in memory only when [`Engine::prepare`] asks for it: they are
@@ -92,6 +92,13 @@ impl Examined {
     #[must_use]
     pub fn further_reasons(&self) -> &[Reason] {
         &self.also
+    }
+
+    /// How its inputs differ from those that `before` was found with, where both were looked into.
+    #[must_use]
+    pub fn inputs_since(&self, before: &Self) -> Option<InputChange> {
+        let change = compare::inputs(before.inputs.as_ref()?, self.inputs.as_ref()?);
+        (!change.is_empty()).then_some(change)
     }
 
     /// Says that what the direct deps in `names` will produce is not known: a difference to what

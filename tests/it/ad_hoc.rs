@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use crate::support::Project;
+use crate::support::{Events, Project};
 use crate::watcher::Watcher;
 
 fn project() -> Project {
@@ -117,4 +117,25 @@ fn what_cannot_be_watched_or_means_nothing_is_refused() {
         .run(["--postpone", "list"])
         .exit(2)
         .stderr_has("--postpone");
+}
+
+#[test]
+fn a_run_after_a_change_is_started_by_that_change() {
+    let project = project();
+    let mut watcher = Watcher::start(&project, ["-w", "src", "--", "true"]);
+    let reason = |events: &Events| events.of("task_started")[0]["reason"].clone();
+    assert_eq!(reason(&watcher.all())["field"], "cache_off");
+    project.write("src/a.rs", "2\n");
+    let events = watcher.expect_runs(&["command"]);
+    assert_eq!(reason(&events)["field"], "input");
+    assert_eq!(
+        reason(&events)["modified"]["paths"],
+        serde_json::json!(["src/a.rs"])
+    );
+    project.write("src/new", "1\n");
+    let events = watcher.expect_runs(&["command"]);
+    assert_eq!(
+        reason(&events)["added"]["paths"],
+        serde_json::json!(["src/new"])
+    );
 }

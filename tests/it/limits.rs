@@ -161,6 +161,12 @@ fn an_allowed_failure_fails_nothing_else() {
     let events = finished.ok().events();
     events.assert_outcomes(&[("bad", "failed"), ("next", "done")]);
     assert_eq!(events.of("run_finished")[0]["ok"], true);
+    let finished = events.of("task_finished");
+    assert_eq!(finished[0]["allowed"], true, "{events}");
+    assert!(finished[1].get("allowed").is_none(), "{events}");
+    let run = project.run(["run", "--force"]);
+    run.ok().stderr_has("bad: failed (allowed)");
+    run.stderr_has("1 done, 1 failed (allowed) in ");
 }
 
 /// How many of four tasks run at once: each waits until it was heard, so that none ends before.

@@ -405,3 +405,14 @@ fn ctrl_c_stops_services_that_are_starting_too() {
     events.assert_outcomes(&[("up", "done"), ("late", "cancelled")]);
     assert_eq!(commands_in(project.root()), NOBODY);
 }
+
+#[test]
+fn people_are_told_once_that_a_service_failed() {
+    let project = Project::with(
+        "[services.a]\nrun = \"exit 3\"\ninputs = []\nready = { log = \"up\" }\nrestart = \"never\"\n",
+    );
+    let run = project.run(["run"]);
+    run.exit(1).stderr_lacks("a: stopped");
+    assert_eq!(run.stderr.matches("a: failed").count(), 1, "{run}");
+    run.stderr_has("it ended with exit code 3 before it was ready");
+}

@@ -348,3 +348,45 @@ fn many_short_tasks_write_little_more_than_their_lines() {
     let bytes_per_task = text.len() / 300;
     assert!(bytes_per_task < 500, "{bytes_per_task}");
 }
+
+#[test]
+fn the_key_r_says_when_there_is_nothing_to_run_again() {
+    let project = Project::with("[tasks]\nup = { run = \"true\", inputs = [] }\n");
+    let line = format!("{} --events-to ../events", program());
+    let mut terminal = Terminal::of_type(&project, &line, "xterm");
+    wait_for_idle(&project, 1);
+    terminal.press("r");
+    wait_for_idle(&project, 2);
+    terminal.press("q");
+    terminal.wait();
+    let text = screen(&project);
+    let told = "nothing to run again: no task has failed";
+    assert!(text.contains(told), "{text:?}");
+}
+
+#[test]
+fn the_key_r_runs_a_command_without_a_watchfile_again() {
+    let project = Project::new();
+    let line = format!(
+        "{} --events-to ../events -- sh -c 'echo ran >> ../runs'",
+        program()
+    );
+    let mut terminal = Terminal::of_type(&project, &line, "xterm");
+    for n in 1..=3 {
+        wait_for_idle(&project, n);
+        assert_eq!(project.lines("../runs"), n);
+        terminal.press(if n < 3 { "r" } else { "q" });
+    }
+    terminal.wait();
+}
+
+#[test]
+fn quiet_draws_nothing() {
+    let project = Project::with("[tasks]\nup = { run = \"echo said\", inputs = [] }\n");
+    let line = format!("{} -q --events-to ../events", program());
+    let mut terminal = Terminal::of_type(&project, &line, "xterm");
+    wait_for_idle(&project, 1);
+    terminal.press("q");
+    terminal.wait();
+    assert_eq!(screen(&project), "");
+}

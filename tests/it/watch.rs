@@ -414,7 +414,12 @@ fn a_broken_edit_of_the_watchfile_keeps_the_old_plan() {
     project.write("in", "two\n");
     watcher.expect_runs(&["up", "last"]);
     project.watchfile(TASKS);
+    let notice = watcher.wait("a notice", |event| event["event"] == "notice");
+    let message = notice["message"].as_str().unwrap_or_default();
+    assert_eq!(message, "`watchfile.toml` is good again, and in force");
+    project.watchfile(&format!("{TASKS}# a comment\n"));
     assert_nothing_ran(&project, &mut watcher);
+    assert_eq!(watcher.stop().of("notice").len(), 1, "once is enough");
 }
 
 #[test]

@@ -12,8 +12,9 @@ pub(crate) fn seconds(ms: u64) -> String {
     }
 }
 
-/// `2 done, 1 failed, 3 fresh`, without what there is none of.
-pub(crate) fn sum(counts: &Counts) -> String {
+/// `2 done, 1 failed, 3 fresh`, without what there is none of. Those of `allowed` are among
+/// `counts`, and named apart.
+pub(crate) fn sum(counts: &Counts, allowed: &Counts) -> String {
     let Counts {
         done,
         fresh,
@@ -26,8 +27,10 @@ pub(crate) fn sum(counts: &Counts) -> String {
     let parts: Vec<String> = [
         (done, "done"),
         (restored, "restored"),
-        (failed, "failed"),
-        (timed_out, "timed out"),
+        (failed.saturating_sub(allowed.failed), "failed"),
+        (allowed.failed, "failed (allowed)"),
+        (timed_out.saturating_sub(allowed.timed_out), "timed out"),
+        (allowed.timed_out, "timed out (allowed)"),
         (cancelled, "cancelled"),
         (skipped, "skipped"),
         (fresh, "fresh"),
@@ -63,14 +66,19 @@ mod tests {
 
     #[test]
     fn sums_leave_out_what_there_is_none_of() {
-        assert_eq!(sum(&Counts::default()), "nothing to do");
+        let none = Counts::default();
+        assert_eq!(sum(&none, &none), "nothing to do");
         assert_eq!(
-            sum(&Counts {
-                done: 2,
-                fresh: 1,
-                ..Counts::default()
-            }),
-            "2 done, 1 fresh"
+            sum(
+                &Counts {
+                    done: 2,
+                    fresh: 1,
+                    failed: 3,
+                    ..none
+                },
+                &Counts { failed: 1, ..none }
+            ),
+            "2 done, 2 failed, 1 failed (allowed), 1 fresh"
         );
     }
 }

@@ -41,10 +41,11 @@ impl Github {
     }
 
     /// Annotates each error that the output of a failed task names with its place; without one, the
-    /// task.
+    /// task. `level` is what GitHub calls it: `error` or `warning`.
     pub(crate) fn annotate(
         &mut self,
         out: &mut dyn Write,
+        level: &str,
         title: &str,
         failure: &str,
         output: &mut dyn BufRead,
@@ -71,13 +72,18 @@ impl Github {
                 let message = data(&message);
                 writeln!(
                     out,
-                    "::error file={file},line={line}{column},title={title}::{message}"
+                    "::{level} file={file},line={line}{column},title={title}::{message}"
                 )?;
             }
         }
         if found == 0 && self.annotations < ANNOTATIONS_MAX {
             self.annotations += 1;
-            writeln!(out, "::error title={}::{}", property(title), data(failure))?;
+            writeln!(
+                out,
+                "::{level} title={}::{}",
+                property(title),
+                data(failure)
+            )?;
         }
         Ok(())
     }
@@ -161,7 +167,7 @@ mod tests {
         let mut github = Github::new();
         let mut output = output.as_bytes();
         github
-            .annotate(&mut out, "t", "t: failed", &mut output)
+            .annotate(&mut out, "error", "t", "t: failed", &mut output)
             .unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.lines().collect::<Vec<_>>(), expected);
@@ -198,7 +204,7 @@ mod tests {
         let output = "a.c:1:1: error: x\n".repeat(1000);
         let mut github = Github::new();
         github
-            .annotate(&mut out, "t", "failed", &mut output.as_bytes())
+            .annotate(&mut out, "error", "t", "failed", &mut output.as_bytes())
             .unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap().lines().count(),

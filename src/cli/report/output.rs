@@ -7,8 +7,7 @@ use std::io::{self, BufReader, Write};
 use std::path::PathBuf;
 
 use watchrun::exec::Spool;
-use watchrun::outcome::Outcome;
-use watchrun::schedule::OutputLine;
+use watchrun::schedule::{OutputLine, TaskFinished};
 use watchrun::task_id::TaskName;
 
 use super::github::Github;
@@ -116,16 +115,15 @@ impl TaskOutput {
         Ok(is_shown)
     }
 
-    /// Shows what was kept of `task`, if its outcome asks for that. `failure`: how it failed. Whether
+    /// Shows what was kept of a task, if its outcome asks for that. `failure`: how it failed. Whether
     /// anything was shown.
     pub(crate) fn finish(
         &mut self,
         out: &mut dyn Write,
-        task: &TaskName,
-        outcome: Outcome,
+        finished: &TaskFinished,
         failure: &str,
     ) -> io::Result<bool> {
-        let failed = matches!(outcome, Outcome::Failed | Outcome::TimedOut);
+        let (task, failed) = (&finished.task, finished.outcome.is_failure());
         let kept = match self.tasks.get_mut(task) {
             Some(of) => {
                 of.pen = Pen::default();
@@ -150,8 +148,9 @@ impl TaskOutput {
             if failed {
                 let none = Spool::new(&self.spill_dir, 0);
                 let mut output = BufReader::new(kept.as_ref().unwrap_or(&none).reader());
+                let level = if finished.allowed { "warning" } else { "error" };
                 self.github
-                    .annotate(out, task.as_str(), failure, &mut output)?;
+                    .annotate(out, level, task.as_str(), failure, &mut output)?;
             }
         } else {
             print(out)?;

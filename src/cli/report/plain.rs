@@ -1,11 +1,13 @@
 //! Plain lines on stderr, the tasks' output on stdout: [`Plain`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::time::Duration;
 
 use watchrun::outcome::Outcome;
-use watchrun::schedule::{ChangeRecord, Counts, RunEvent, ServiceState, TaskFinished, Warning};
+use watchrun::schedule::{
+    ChangeRecord, Counts, FileChange, RunEvent, ServiceState, TaskFinished, Warning,
+};
 use watchrun::state::Reason;
 use watchrun::task_id::TaskName;
 
@@ -29,6 +31,12 @@ pub(crate) enum Detail {
 /// So many tasks of a run are named when they are skipped; more are only counted.
 const SKIPPED_MAX: usize = 5;
 
+/// So many files of a change are named.
+const CHANGES_MAX: usize = 5;
+
+/// What is said of a failure that fails nothing else.
+const ALLOWED: &str = " (allowed)";
+
 /// Writes a line for each thing that happened.
 pub(crate) struct Plain<E: Write, O: Write> {
     err: E,
@@ -38,8 +46,13 @@ pub(crate) struct Plain<E: Write, O: Write> {
     output: TaskOutput,
     running: HashMap<TaskName, Running>,
     failures: Failures,
+    /// The tasks of this run that failed and are allowed to, and how.
+    allowed: BTreeMap<TaskName, Outcome>,
     /// How many tasks of this run were skipped.
     skipped: usize,
+    /// A service that ended, and the line that says so: held back until it is known that none that
+    /// says more follows.
+    ended: Option<(TaskName, Detail, String)>,
     /// Whether any run has ended: fresh tasks of later runs are not worth a word.
     later: bool,
     /// What to say once nothing is left to do but to watch.
@@ -56,6 +69,25 @@ struct Running {
     tail: Tail,
 }
 
+impl Running {
+    fn new(attempt: u32, reason: &Reason, command: String) -> Self {
+        Self {
+            attempt,
+            reason: match reason {
+                // It always runs: that is nothing to say each time.
+                Reason::CacheOff => String::new(),
+                other => other.to_string(),
+            },
+            is_news: !matches!(
+                reason,
+                Reason::NeverSucceeded | Reason::CacheOff | Reason::Forced
+            ),
+            command,
+            tail: Tail::default(),
+        }
+    }
+}
+
 impl<E: Write, O: Write> Plain<E, O> {
     pub(crate) fn new(err: E, out: O, style: Style, detail: Detail, output: TaskOutput) -> Self {
         Self {
@@ -66,7 +98,9 @@ impl<E: Write, O: Write> Plain<E, O> {
             output,
             running: HashMap::new(),
             failures: Failures::default(),
+            allowed: BTreeMap::new(),
             skipped: 0,
+            ended: None,
             later: false,
             watching: None,
         }
@@ -94,6 +128,7 @@ impl<E: Write, O: Write> Plain<E, O> {
             RunEvent::ChangeSet(set) => self.say(Detail::Verbose, &changes(set)),
             RunEvent::RunStarted { .. } => {
                 self.failures = Failures::default();
+                self.allowed.clear();
                 self.skipped = 0;
                 Ok(())
             }
@@ -104,16 +139,7 @@ impl<E: Write, O: Write> Plain<E, O> {
                 command,
                 ..
             } => {
-                let running = Running {
-                    attempt: *attempt,
-                    reason: reason.to_string(),
-                    is_news: !matches!(
-                        reason,
-                        Reason::NeverSucceeded | Reason::CacheOff | Reason::Forced
-                    ),
-                    command: command.clone(),
-                    tail: Tail::default(),
-                };
+                let running = Running::new(*attempt, reason, command.clone());
                 self.started(task, running)
             }
             RunEvent::TaskOutput { task, line, .. } => {
@@ -133,6 +159,7 @@ impl<E: Write, O: Write> Plain<E, O> {
                 pid,
             } => self.service(service, *state, *pid),
             RunEvent::Warning(warning) => self.warning(warning),
+            RunEvent::Notice { message } => self.say(Detail::Normal, message),
             RunEvent::RunFinished {
                 ok,
                 counts,
@@ -144,7 +171,11 @@ impl<E: Write, O: Write> Plain<E, O> {
 
     fn started(&mut self, task: &TaskName, running: Running) -> io::Result<()> {
         let again = nth_attempt(running.attempt);
-        let line = format!("{task}: started{again}: {}", running.reason);
+        let mut line = format!("{task}: started{again}");
+        if !running.reason.is_empty() {
+            line.push_str(": ");
+            line.push_str(&running.reason);
+        }
         self.say(Detail::Verbose, &line)?;
         if !running.command.is_empty() {
             self.say_faint(Detail::Verbose, &command_line(&running.command))?;
@@ -167,10 +198,19 @@ impl<E: Write, O: Write> Plain<E, O> {
         } else {
             (Tone::Bad, Detail::Quiet)
         };
-        let text = self.style.paint(tone, sum(counts));
+        let text = self.style.paint(tone, sum(counts, &self.allowed()));
         let took = format!("in {}", seconds(duration_ms));
         let took = self.style.paint(Tone::Faint, took);
         self.say(detail, &format!("{text} {took}"))
+    }
+
+    /// How many failures of this run are allowed.
+    fn allowed(&self) -> Counts {
+        let mut allowed = Counts::default();
+        for outcome in self.allowed.values() {
+            allowed.add(*outcome);
+        }
+        allowed
     }
 
     fn finished(&mut self, finished: &TaskFinished) -> io::Result<()> {
@@ -203,14 +243,16 @@ impl<E: Write, O: Write> Plain<E, O> {
             self.say_faint(detail, &command_line(command))?;
         }
         let failure = super::pen::plain_text(&line);
-        if self
-            .output
-            .finish(&mut self.out, task, *outcome, &failure)?
-        {
+        if self.output.finish(&mut self.out, finished, &failure)? {
             self.failures.bury();
         }
         self.out.flush()?;
-        if is_failure {
+        if finished.allowed {
+            self.allowed.insert(task.clone(), *outcome);
+        } else {
+            self.allowed.remove(task);
+        }
+        if is_failure && !finished.allowed {
             let command = command.to_owned();
             let tail = running.map(|running| running.tail).unwrap_or_default();
             self.failures.push(task.clone(), line, command, tail);
@@ -225,6 +267,7 @@ impl<E: Write, O: Write> Plain<E, O> {
         let tone = match finished.outcome {
             Outcome::Done | Outcome::Restored => Tone::Good,
             Outcome::Fresh => Tone::Faint,
+            Outcome::Failed | Outcome::TimedOut if finished.allowed => Tone::Careful,
             Outcome::Failed | Outcome::TimedOut => Tone::Bad,
             Outcome::Cancelled | Outcome::Skipped => Tone::Careful,
         };
@@ -232,7 +275,9 @@ impl<E: Write, O: Write> Plain<E, O> {
             Outcome::TimedOut => "timed out",
             other => other.name(),
         };
-        let mut line = format!("{}: {}", finished.task, self.style.paint(tone, words));
+        let allowed = if finished.allowed { ALLOWED } else { "" };
+        let words = self.style.paint(tone, format_args!("{words}{allowed}"));
+        let mut line = format!("{}: {words}", finished.task);
         let started_for = running.filter(|running| running.is_news);
         let started_for = started_for.map(|running| running.reason.as_str());
         let again = nth_attempt(running.map_or(1, |running| running.attempt));
@@ -268,7 +313,36 @@ impl<E: Write, O: Write> Plain<E, O> {
             self.style.paint(tone, word),
             self.style.paint(Tone::Faint, pid),
         );
-        self.say(detail, &format!("{service}: {word}{pid}"))
+        let line = format!("{service}: {word}{pid}");
+        let is_end = match state {
+            ServiceState::Failed => true,
+            // It was being brought up: how that ended follows.
+            ServiceState::Stopped => self.running.contains_key(service),
+            _ => false,
+        };
+        if is_end {
+            self.ended = Some((service.clone(), detail, line));
+            return Ok(());
+        }
+        self.say(detail, &line)
+    }
+
+    /// Says that a service ended, unless `event` tells how it failed.
+    fn say_ended(&mut self, event: &RunEvent) -> io::Result<()> {
+        if matches!(event, RunEvent::RunStarted { .. }) {
+            return Ok(());
+        }
+        let Some((service, detail, line)) = self.ended.take() else {
+            return Ok(());
+        };
+        match event {
+            RunEvent::TaskFinished(finished)
+                if finished.task == service && finished.outcome.is_failure() =>
+            {
+                Ok(())
+            }
+            _ => self.say(detail, &line),
+        }
     }
 
     fn warning(&mut self, warning: &Warning) -> io::Result<()> {
@@ -303,6 +377,7 @@ impl<E: Write, O: Write> Plain<E, O> {
 
 impl<E: Write, O: Write> Reporter for Plain<E, O> {
     fn event(&mut self, _at: Duration, event: &RunEvent) -> io::Result<()> {
+        self.say_ended(event)?;
         self.show(event)
     }
 }
@@ -320,15 +395,15 @@ fn watching(watched_dirs: usize, polled_dirs: usize, files: usize) -> String {
     )
 }
 
-/// `src/a.c modified and 3 more`.
+/// `change: src/a.c modified, src/b.c removed and 3 more`.
 fn changes(set: &ChangeRecord) -> String {
-    let first = set.changes.first();
-    let first = first.map(|change| format!("{} {}", change.path, change.kind));
-    let more = match set.changes.len() {
-        0 | 1 => String::new(),
-        n => format!(" and {} more", n - 1),
+    let one = |change: &FileChange| format!("{} {}", change.path, change.kind);
+    let named: Vec<String> = set.changes.iter().take(CHANGES_MAX).map(one).collect();
+    let more = match set.changes.len() - named.len() {
+        0 => String::new(),
+        n => format!(" and {n} more"),
     };
-    format!("change: {}{more}", first.unwrap_or_default())
+    format!("change: {}{more}", named.join(", "))
 }
 
 /// ` (attempt 2)`; nothing for the first.

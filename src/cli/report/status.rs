@@ -5,7 +5,6 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use watchrun::outcome::Outcome;
 use watchrun::schedule::RunEvent;
 use watchrun::task_id::TaskName;
 
@@ -101,7 +100,7 @@ impl Status {
             RunEvent::TaskFinished(finished) => {
                 self.running.retain(|row| row.task != finished.task);
                 self.open.remove(&finished.task);
-                if matches!(finished.outcome, Outcome::Failed | Outcome::TimedOut) {
+                if finished.outcome.is_failure() && !finished.allowed {
                     self.failed.insert(finished.task.clone());
                 }
             }
@@ -228,6 +227,7 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use watchrun::outcome::Outcome;
     use watchrun::schedule::TaskFinished;
     use watchrun::state::Reason;
 
