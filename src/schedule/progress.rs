@@ -34,8 +34,6 @@ pub(super) struct Progress {
     pub(super) seen: Option<u64>,
     /// The next run follows from one whose inputs moved.
     pub(super) again: bool,
-    /// How many runs in a row ended with moved inputs.
-    pub(super) moved: u32,
     /// It moved its inputs too often: whatever key it has now, it rests.
     pub(super) exhausted: bool,
     /// How far a service that is being brought up has come.
@@ -61,7 +59,6 @@ impl Progress {
     /// A change that the task did not make itself: what it did before says nothing any more.
     pub(super) fn comes_from_outside(&mut self) {
         self.again = false;
-        self.moved = 0;
         self.exhausted = false;
     }
 

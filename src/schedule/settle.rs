@@ -281,13 +281,12 @@ impl Driver {
                 self.finished(id, done);
                 self.ended(id, Outcome::Done, false);
             }
-            Finished::RunAgain { moved } => {
+            Finished::RunAgain { moved, in_a_row } => {
                 self.report_moved(id, took, &moved);
                 let progress = &mut self.progress[id];
-                progress.moved += 1;
                 progress.again = true;
                 progress.product = Some(*progress.examined().key());
-                if watching && progress.moved >= MOVED_BEFORE_QUIET {
+                if watching && in_a_row >= MOVED_BEFORE_QUIET {
                     self.held.insert(id, Instant::now() + QUIET);
                     self.schedule.hold(id);
                 }

@@ -44,6 +44,9 @@ pub enum Finished {
     RunAgain {
         /// The inputs that moved.
         moved: PathSample,
+        /// How many runs in a row have ended like this. After one more of them the task is said
+        /// never to rest.
+        in_a_row: u32,
     },
     /// The same for the third time: the task writes to its own inputs and never comes to rest.
     NeverRests {
@@ -122,6 +125,7 @@ impl Engine<'_> {
             // It was fresh and ran all the same: there is nothing to compare with.
             return Ok(Finished::RunAgain {
                 moved: PathSample::default(),
+                in_a_row: 1,
             });
         };
         let entries = after.inputs();
@@ -134,11 +138,12 @@ impl Engine<'_> {
         match compared.movement.step(moved_before) {
             Step::Record => {}
             step @ (Step::RunAgain | Step::GiveUp) => {
-                self.mark(examined, Attempt::Moved, moved_before + 1);
+                let in_a_row = moved_before + 1;
+                self.mark(examined, Attempt::Moved, in_a_row);
                 let moved = compared.movement.paths();
                 return Ok(match step {
                     Step::GiveUp => Finished::NeverRests { moved },
-                    _ => Finished::RunAgain { moved },
+                    _ => Finished::RunAgain { moved, in_a_row },
                 });
             }
         }

@@ -170,6 +170,27 @@ fn a_task_whose_definition_changes_is_stopped_and_others_keep_their_process() {
 }
 
 #[test]
+fn somebody_who_saves_during_every_run_is_no_loop() {
+    let project = Project::new();
+    let (here, go) = gated(&project, "queue");
+    let mut watcher = Watcher::launch(&project, ["up"]);
+    for n in 0..6 {
+        here.hear();
+        project.save("in", format!("during {n}\n"));
+        go.open();
+        watcher.wait_finished("up", "done");
+        project.save("in", format!("after {n}\n"));
+    }
+    while project.read("out") != "after 5\n" {
+        here.hear();
+        go.open();
+        watcher.wait_finished("up", "done");
+    }
+    let all = watcher.all();
+    assert!(all.of("warning").is_empty(), "{all}");
+}
+
+#[test]
 fn a_run_goes_on_and_ends_across_an_edit_of_the_watchfile() {
     let project = Project::new();
     let (here, go) = gated(&project, "restart");

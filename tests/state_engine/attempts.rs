@@ -9,7 +9,7 @@ use crate::world::{World, text};
 fn moved(finished: &Finished) -> String {
     match finished {
         Finished::Recorded(_) => "recorded".to_owned(),
-        Finished::RunAgain { moved } => format!("again: {moved}"),
+        Finished::RunAgain { moved, .. } => format!("again: {moved}"),
         Finished::NeverRests { moved } => format!("never rests: {moved}"),
     }
 }
