@@ -157,7 +157,7 @@ fn a_failure_is_told_with_its_command_and_its_output_below() {
         let run = run.exit(1).stdout("the reason\n");
         let lines: Vec<&str> = run.stderr.lines().collect();
         assert_eq!(lines.len(), 3, "said once: {run}");
-        assert!(lines[0].starts_with("bad: failed in "), "{run}");
+        assert!(lines[0].starts_with("bad: failed"), "{run}");
         assert!(lines[0].ends_with(": exit code 3"), "{run}");
         assert_eq!(lines[1], "  $ echo the reason; exit 3", "{run}");
         assert!(lines[2].starts_with("1 failed in "), "{run}");
@@ -179,9 +179,9 @@ four  = { run = "seq 1 20", inputs = [], after = ["two"] }
     let run = run.exit(1);
     let end = run.stderr.split("\n\n").nth(1).unwrap_or_default();
     let has = |part: &str| assert!(end.contains(part), "{part:?} in {run}");
-    has("one: failed in ");
+    has("one: failed");
     has(": exit code 3\n  $ seq 1 30; exit 3\n  | ... 20 lines above\n  | 21\n");
-    has("  | 30\ntwo: failed in ");
+    has("  | 30\ntwo: failed");
     has(": signal 9 (SIGKILL)\n  $ kill -9 $$");
     run.stderr_has("three: skipped: `one` did not succeed\n")
         .stderr_has("1 done, 2 failed, 1 skipped in ");
