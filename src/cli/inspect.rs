@@ -1,11 +1,11 @@
 //! `check`, `why` and `run --dry-run`: verdicts, and nothing is run.
 
-use std::error::Error;
 use std::ffi::OsStr;
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
 use watchrun::plan::Plan;
+use watchrun::schedule::describe;
 use watchrun::session::{Inspected, Session};
 use watchrun::state::{Access, Examined, Verdict};
 use watchrun::task_id::{TaskId, TaskName};
@@ -106,7 +106,7 @@ fn line_of(plan: &Plan, one: &Inspected) -> String {
             Verdict::Fresh => format!("{name}: fresh"),
             Verdict::Stale(reason) => format!("{name}: stale: {reason}"),
         },
-        Some(Err(error)) => format!("{name}: stale: {}", with_causes(error)),
+        Some(Err(error)) => format!("{name}: stale: {}", describe(error)),
         None if one.would_run => format!("{name}: stale: a task it depends on is"),
         None => format!("{name}: fresh"),
     }
@@ -125,22 +125,10 @@ fn described(plan: &Plan, one: &Inspected) -> Value {
                 "also": examined.further_reasons(), "key": examined.key().to_string() })
         }
         Some(Err(error)) => {
-            json!({ "task": name, "verdict": "stale", "error": with_causes(error) })
+            json!({ "task": name, "verdict": "stale", "error": describe(error) })
         }
         None => json!({ "task": name, "verdict": if one.would_run { "stale" } else { "fresh" } }),
     }
-}
-
-/// An error with everything that led to it.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += ": ";
-        text += &error.to_string();
-        cause = error.source();
-    }
-    text
 }
 
 /// What a verdict was made from.

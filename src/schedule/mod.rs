@@ -29,5 +29,6 @@ pub use lineage::{Lineage, RUNNING_VARIABLE};
 pub use run::{Driver, DriverOptions, Mode, Report, Send, StartError, StopAll};
 pub use slots::Limits;
 pub use step::{Ports, Said};
+pub use tell::describe;
 pub use tokens::JobTokens;
 pub use view::{FileView, Files};

@@ -227,7 +227,7 @@ impl Driver {
 }
 
 /// An error with its causes, in one line.
-pub(super) fn describe(error: &dyn std::error::Error) -> String {
+pub fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
