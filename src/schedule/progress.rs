@@ -1,6 +1,7 @@
 //! What the driver knows of one task beside its state: [`Progress`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::services::Bring;
 use crate::digest::Digest;
@@ -34,6 +35,8 @@ pub(super) struct Progress {
     pub(super) seen: Option<u64>,
     /// The next run follows from one whose inputs moved.
     pub(super) again: bool,
+    /// How long the next run is poised before its command starts.
+    pub(super) poise: Option<Duration>,
     /// It moved its inputs too often: whatever key it has now, it rests.
     pub(super) exhausted: bool,
     /// How far a service that is being brought up has come.
@@ -59,6 +62,7 @@ impl Progress {
     /// A change that the task did not make itself: what it did before says nothing any more.
     pub(super) fn comes_from_outside(&mut self) {
         self.again = false;
+        self.poise = None;
         self.exhausted = false;
     }
 

@@ -24,6 +24,9 @@ impl Driver {
     /// result; one whose definition changed is stopped first. Returns the tasks that are new or
     /// changed, closed over dependents in `selection`: they are asked for.
     pub fn replan(&mut self, plan: Arc<Plan>, selection: &Selection) -> Vec<TaskId> {
+        for id in Vec::from_iter(self.poised.keys().copied()) {
+            self.withdraw(id, true);
+        }
         let mut limits = self.options.limits.clone();
         limits.pools = plan.pool_sizes().to_vec();
         let old = std::mem::replace(&mut self.plan, plan);
@@ -34,7 +37,6 @@ impl Driver {
         std::mem::swap(&mut progress, &mut self.progress);
         self.probes = Arc::default();
         self.epoch += 1;
-        self.held.clear();
         let mut changed = Vec::new();
         let mut moved_to: TaskMap<Option<TaskId>> = TaskMap::from_fn(old.tasks().len(), |_| None);
         for id in self.plan.tasks().ids() {

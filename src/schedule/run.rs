@@ -30,12 +30,16 @@ use crate::state::{Demand, Finished, Ran, Restored, StateError, group_product};
 use crate::task_id::{TaskId, TaskMap, TaskName};
 use crate::watchfile::{Caching, TaskKind};
 
-/// How long the inputs of a task must be quiet before it is run for the third time in a row with
-/// inputs that moved: what changes meanwhile was not written by the task itself.
-pub(super) const QUIET: Duration = Duration::from_millis(500);
+/// After so many runs in a row with moved inputs the next one is poised first: it is announced, and
+/// its command starts when nothing changed for a while. What changes meanwhile was not written by
+/// the task itself, also if it answers the announcement.
+pub(super) const MOVED_BEFORE_POISE: u32 = 2;
 
-/// After so many runs in a row with moved inputs the next one waits for [`QUIET`].
-pub(super) const MOVED_BEFORE_QUIET: u32 = 2;
+/// How long a run stays poised after one that took `took`: half as long, as somebody who saves
+/// now and then is met in a long run more likely, within these bounds.
+pub(super) fn poise(took: Duration) -> Duration {
+    (took / 2).clamp(Duration::from_millis(500), Duration::from_secs(5))
+}
 
 /// Why the threads that run commands could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -124,8 +128,9 @@ pub struct Driver {
     pub(super) flights: BTreeMap<Serial, Option<TaskId>>,
     pub(super) leaving: Vec<Leaving>,
     pub(super) last_serial: u64,
-    /// Tasks that wait for quiet, and until when.
-    pub(super) held: BTreeMap<TaskId, Instant>,
+    /// Running tasks whose command has not started yet, and when it does, see
+    /// [`MOVED_BEFORE_POISE`].
+    pub(super) poised: BTreeMap<TaskId, Instant>,
     pub(super) wave: Option<Wave>,
     pub(super) runs: u64,
     /// Counts plans: what was looked at for an earlier one says nothing about this one.
@@ -165,7 +170,7 @@ impl Driver {
             flights: BTreeMap::new(),
             leaving: Vec::new(),
             last_serial: 0,
-            held: BTreeMap::new(),
+            poised: BTreeMap::new(),
             wave: None,
             runs: 0,
             epoch: 0,
@@ -192,11 +197,9 @@ impl Driver {
     /// is reported unless one of them turns out to be stale.
     pub fn change(&mut self, ids: &[TaskId]) {
         for &id in ids {
+            self.withdraw(id, true);
             if !matches!(self.schedule.state(id), TaskState::Running(_)) {
                 self.progress[id].comes_from_outside();
-            }
-            if self.held.remove(&id).is_some() {
-                self.schedule.release(id);
             }
         }
         let wave = self.wave.get_or_insert_with(Wave::new);
@@ -254,16 +257,17 @@ impl Driver {
 
     /// When [`Self::tick`] has to be called next; `None`: no need to.
     pub fn deadline(&self) -> Option<Instant> {
-        self.held.values().min().copied()
+        self.poised.values().min().copied()
     }
 
     /// Goes on with tasks whose time has come.
     pub fn tick(&mut self, now: Instant) {
         let due = |(&id, &at): (&TaskId, &Instant)| (at <= now).then_some(id);
-        let due: Vec<TaskId> = self.held.iter().filter_map(due).collect();
+        let due: Vec<TaskId> = self.poised.iter().filter_map(due).collect();
         for id in due {
-            self.held.remove(&id);
-            self.schedule.release_undisturbed(id);
+            self.poised.remove(&id);
+            self.schedule.let_finish(id);
+            self.execute(id);
         }
         self.pump();
     }
@@ -271,9 +275,6 @@ impl Driver {
     /// Starts nothing any more and stops what runs: with its signal and grace, or at once.
     pub fn stop(&mut self, how: StopAll) {
         self.schedule.halt();
-        for id in std::mem::take(&mut self.held).into_keys() {
-            self.schedule.release(id);
-        }
         self.services.close();
         self.probes.cancel.cancel();
         if how == StopAll::Kill {
@@ -362,7 +363,9 @@ impl Driver {
             }
             while let Some(id) = self.schedule.next_stop() {
                 idle = false;
-                if let Some(cancel) = &self.progress[id].cancel {
+                if !self.withdraw(id, false)
+                    && let Some(cancel) = &self.progress[id].cancel
+                {
                     cancel.cancel();
                 }
                 self.stop_bringing(id);
@@ -438,11 +441,12 @@ impl Driver {
         let cancel = progress.cancel.insert(Cancel::new()).clone();
         let start = progress.kind_of_start();
         let examined = progress.examined();
+        let is_poised = progress.poise.is_some();
         let assignment = self.assignment(id, self.products_of(id));
         self.launch_job(id, move |ports, report| {
             match step::prepare(ports, &assignment, &examined, start) {
                 // The terminal is made ready for a task that owns it by who hears of its start.
-                Prepared::Run(errand) if !assignment.owns_terminal() => {
+                Prepared::Run(errand) if !assignment.owns_terminal() && !is_poised => {
                     let commands = Arc::clone(&errand.commands);
                     let examined = errand.examined.clone();
                     report(News::Started(Box::new(errand)));

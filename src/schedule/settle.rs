@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::event::{RunEvent, TaskFinished};
-use super::run::{Driver, MOVED_BEFORE_QUIET, Mode, News, QUIET};
+use super::run::{Driver, MOVED_BEFORE_POISE, Mode, News, poise};
 use super::state::{Busy, Checked, TaskState, Ticket};
 use super::step::{self, Errand, Executed, Look, Prepared};
 use super::tell::describe;
@@ -44,7 +44,10 @@ impl Driver {
             Ok(Prepared::Fresh(examined)) => self.overtaken(id, &examined),
             Ok(Prepared::Run(errand)) => {
                 self.started(id, errand);
-                self.execute(id);
+                match self.progress[id].poise {
+                    Some(quiet) => drop(self.poised.insert(id, Instant::now() + quiet)),
+                    None => self.execute(id),
+                }
             }
             Ok(Prepared::Stored(lock)) => self.restore(id, lock),
             Ok(Prepared::Busy) => self.wait_for_other(id),
@@ -158,8 +161,20 @@ impl Driver {
         self.ended(id, Outcome::Fresh, false);
     }
 
+    /// Takes back the start of `id` if its command did not start yet, and says whether that was so.
+    /// `again`: it is still wanted.
+    pub(super) fn withdraw(&mut self, id: TaskId, again: bool) -> bool {
+        let was_poised = self.poised.remove(&id).is_some();
+        if was_poised {
+            let finished = self.finish_of(id, Outcome::Cancelled, Duration::ZERO);
+            self.finished(id, finished);
+            self.ended(id, Outcome::Cancelled, again);
+        }
+        was_poised
+    }
+
     /// Runs the commands of `id`.
-    fn execute(&mut self, id: TaskId) {
+    pub(super) fn execute(&mut self, id: TaskId) {
         let progress = &self.progress[id];
         let commands = Arc::clone(&progress.commands);
         let cancel = progress.cancel.clone().unwrap_or_default();
@@ -286,10 +301,7 @@ impl Driver {
                 let progress = &mut self.progress[id];
                 progress.again = true;
                 progress.product = Some(*progress.examined().key());
-                if watching && in_a_row >= MOVED_BEFORE_QUIET {
-                    self.held.insert(id, Instant::now() + QUIET);
-                    self.schedule.hold(id);
-                }
+                progress.poise = (watching && in_a_row >= MOVED_BEFORE_POISE).then(|| poise(took));
                 self.ended(id, Outcome::Done, watching);
             }
             Finished::NeverRests { moved } => {

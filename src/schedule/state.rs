@@ -334,21 +334,10 @@ impl Schedule {
         }
     }
 
-    /// Keeps a task that waits from being checked until it is released: one more blocker.
-    pub fn hold(&mut self, id: TaskId) {
-        self.shift_blockers(id, false);
-    }
-
-    /// Takes back a [`Self::hold`]. The next run is left to end whatever changes, if `on_busy` is
-    /// `auto`: nothing did change while the task was held.
-    pub fn release_undisturbed(&mut self, id: TaskId) {
+    /// The run of a task that starts now is left to end whatever changes, if `on_busy` is `auto`:
+    /// nothing did change while it waited for its start.
+    pub fn let_finish(&mut self, id: TaskId) {
         self.restarts[id] = RESTARTS_MAX;
-        self.release(id);
-    }
-
-    /// Takes back a [`Self::hold`].
-    pub fn release(&mut self, id: TaskId) {
-        self.shift_blockers(id, true);
     }
 
     /// Takes over where a task stood in the schedule of an earlier plan. `same`: its definition is

@@ -404,14 +404,14 @@ fn a_change_from_outside_allows_restarts_again() {
 }
 
 #[test]
-fn a_held_task_is_not_checked_until_it_is_released() {
+fn a_run_that_is_let_finish_is_not_stopped() {
     let mut schedule = one_running(OnBusy::Auto);
-    schedule.hold(id(0));
-    schedule.ended(id(0), Outcome::Done, true);
-    assert_eq!(schedule.next_check(), None);
-    assert!(!schedule.is_settled());
-    schedule.release(id(0));
-    assert!(schedule.next_check().is_some());
+    schedule.let_finish(id(0));
+    schedule.open(&[id(0)]);
+    all_stale(&mut schedule);
+    assert!(stops(&mut schedule).is_empty());
+    schedule.ended(id(0), Outcome::Done, false);
+    assert!(schedule.next_check().is_some(), "it runs again");
 }
 
 #[test]

@@ -191,6 +191,22 @@ fn somebody_who_saves_during_every_run_is_no_loop() {
 }
 
 #[test]
+fn somebody_who_answers_every_start_is_no_loop() {
+    let project = Project::with(r#"tasks.up = { run = "cat in > out", inputs = ["in"] }"#);
+    project.write("in", "0\n");
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    project.write("in", "1\n");
+    for n in 2..=12 {
+        watcher.wait_started("up");
+        project.write("in", format!("{n}\n"));
+    }
+    watcher.wait_rest("the last content", || project.read("out") == "12\n");
+    let all = watcher.stop();
+    assert!(all.of("warning").is_empty(), "{all}");
+    project.run_json(DEFAULTS).ok().assert_ran(&[]);
+}
+
+#[test]
 fn a_run_goes_on_and_ends_across_an_edit_of_the_watchfile() {
     let project = Project::new();
     let (here, go) = gated(&project, "restart");
