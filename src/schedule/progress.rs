@@ -37,8 +37,8 @@ pub(super) struct Progress {
     pub(super) again: bool,
     /// How long the next run is poised before its command starts.
     pub(super) poise: Option<Duration>,
-    /// It moved its inputs too often: whatever key it has now, it rests.
-    pub(super) exhausted: bool,
+    /// It moved its inputs too often: whatever key it has now, it rests, and ended like this.
+    pub(super) exhausted: Option<Outcome>,
     /// How far a service that is being brought up has come.
     pub(super) bring: Option<Bring>,
 }
@@ -63,7 +63,7 @@ impl Progress {
     pub(super) fn comes_from_outside(&mut self) {
         self.again = false;
         self.poise = None;
-        self.exhausted = false;
+        self.exhausted = None;
     }
 
     /// It is up to date.

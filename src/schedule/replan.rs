@@ -24,7 +24,8 @@ impl Driver {
     /// result; one whose definition changed is stopped first. Returns the tasks that are new or
     /// changed, closed over dependents in `selection`: they are asked for.
     pub fn replan(&mut self, plan: Arc<Plan>, selection: &Selection) -> Vec<TaskId> {
-        for id in Vec::from_iter(self.poised.keys().copied()) {
+        let poised: Vec<TaskId> = self.poised.keys().copied().collect();
+        for id in poised {
             self.withdraw(id, true);
         }
         let mut limits = self.options.limits.clone();

@@ -26,7 +26,7 @@ use crate::exec::{Cancel, ServiceEvent};
 use crate::outcome::Outcome;
 use crate::parallel;
 use crate::plan::{Plan, Selection};
-use crate::state::{Demand, Finished, Ran, Restored, StateError, group_product};
+use crate::state::{Demand, Finished, Moved, Ran, Restored, StateError, group_product};
 use crate::task_id::{TaskId, TaskMap, TaskName};
 use crate::watchfile::{Caching, TaskKind};
 
@@ -90,6 +90,12 @@ pub(super) enum News {
     Output(Lines),
     Executed(Executed),
     Finished(Duration, Result<Finished, StateError>),
+    /// A command failed, and that is noted.
+    Failed {
+        outcome: Outcome,
+        took: Duration,
+        moved: Option<Moved>,
+    },
     /// A step around the start of a service is over.
     Brought(Brought),
     Service(ServiceEvent),

@@ -212,7 +212,7 @@ impl Driver {
             duration: took,
             attempts: 1,
         };
-        self.ports.engine.failed(&examined, status, ran);
+        self.ports.engine.failed(&examined, status, ran, None);
         let progress = &mut self.progress[id];
         progress.bring = None;
         progress.product = Some(*examined.key());

@@ -11,9 +11,9 @@ use super::tell::describe;
 use crate::disk::DiskLock;
 use crate::exec::{Cancel, Ended};
 use crate::outcome::{ExitStatus, Outcome};
-use crate::state::{Examined, Finished, Made, Ran, Reason, Restored, StateError, Verdict};
+use crate::state::{Examined, Finished, Made, Moved, Ran, Reason, Restored, StateError, Verdict};
 use crate::task_id::TaskId;
-use crate::watchfile::{Caching, Terminal};
+use crate::watchfile::{Caching, OnBusy, Terminal};
 
 impl Driver {
     pub(super) fn take(&mut self, id: TaskId, news: News) {
@@ -33,6 +33,11 @@ impl Driver {
             News::Output(lines) => self.output(id, &lines),
             News::Executed(executed) => self.executed(id, executed),
             News::Finished(took, Ok(finished)) => self.recorded(id, took, finished),
+            News::Failed {
+                outcome,
+                took,
+                moved,
+            } => self.failed(id, outcome, took, moved),
             News::Brought(brought) => self.brought(id, brought),
             News::Service(_) => unreachable!("BUG: services are not in flight"),
         }
@@ -88,9 +93,9 @@ impl Driver {
             return;
         }
         let progress = &mut self.progress[id];
-        let gave_up = std::mem::take(&mut progress.exhausted);
-        if gave_up {
-            progress.settled = Some((*examined.key(), Outcome::Done));
+        let exhausted = progress.exhausted.take();
+        if let Some(outcome) = exhausted {
+            progress.settled = Some((*examined.key(), outcome));
         }
         let settled = progress.settled.filter(|(key, _)| key == examined.key());
         let ends = match (examined.verdict(), settled) {
@@ -118,7 +123,7 @@ impl Driver {
             }
             if outcome == Outcome::Fresh && self.is_service(id) {
                 self.service_is_fresh(id);
-            } else if !gave_up {
+            } else if exhausted.is_none() {
                 // What was given up has been told of when its last run ended.
                 self.finished_again(id, outcome);
             }
@@ -274,11 +279,42 @@ impl Driver {
             self.execute(id);
             return;
         }
+        self.note_failure(id, outcome, status, ran);
+    }
+
+    /// While watching, inputs are looked at: whether the failure is one of what they are now.
+    fn note_failure(&mut self, id: TaskId, outcome: Outcome, status: Option<ExitStatus>, ran: Ran) {
         let examined = self.progress[id].examined();
-        self.ports.engine.failed(&examined, status, ran);
-        self.progress[id].settled =
-            (self.options.mode == Mode::Watching).then_some((*examined.key(), outcome));
-        self.progress[id].product = Some(*examined.key());
+        if self.options.mode == Mode::Once {
+            self.ports.engine.failed(&examined, status, ran, None);
+            return self.failed(id, outcome, ran.duration, None);
+        }
+        let assignment = self.assignment(id, self.products_of(id));
+        self.schedule.command_ended(id);
+        self.launch(id, move |ports| {
+            let moved = step::fail(ports, &assignment, &examined, status, ran);
+            News::Failed {
+                outcome,
+                took: ran.duration,
+                moved,
+            }
+        });
+    }
+
+    /// The failure of `id` is noted.
+    pub(super) fn failed(
+        &mut self,
+        id: TaskId,
+        outcome: Outcome,
+        took: Duration,
+        moved: Option<Moved>,
+    ) {
+        if let Some(moved) = moved {
+            return self.moved(id, outcome, took, &moved);
+        }
+        let key = *self.progress[id].examined().key();
+        self.progress[id].settled = (self.options.mode == Mode::Watching).then_some((key, outcome));
+        self.progress[id].product = Some(key);
         self.ended(id, outcome, false);
     }
 
@@ -296,30 +332,38 @@ impl Driver {
                 self.finished(id, done);
                 self.ended(id, Outcome::Done, false);
             }
-            Finished::RunAgain { moved, in_a_row } => {
-                self.report_moved(id, took, &moved);
-                let progress = &mut self.progress[id];
-                progress.again = true;
-                progress.product = Some(*progress.examined().key());
-                progress.poise = (watching && in_a_row >= MOVED_BEFORE_POISE).then(|| poise(took));
-                self.ended(id, Outcome::Done, watching);
-            }
-            Finished::NeverRests { moved } => {
-                let name = self.plan.name(id);
-                let message = format!(
-                    "task `{name}` was stopped after it ran 3 times: each run changed its own input {moved}"
-                );
-                let hint = format!(
-                    "exclude the file from the `inputs` of `{name}`, or name it in its `outputs`"
-                );
-                self.warn("loop", message, Some(hint));
-                self.report_moved(id, took, &moved);
-                let progress = &mut self.progress[id];
-                progress.exhausted = true;
-                progress.product = Some(*progress.examined().key());
-                self.ended(id, Outcome::Done, watching);
+            Finished::Moved(moved) => {
+                self.report_moved(id, took, &moved.paths);
+                self.moved(id, Outcome::Done, took, &moved);
             }
         }
+    }
+
+    /// The run of `id` does not count, because its inputs moved: while watching it runs again, but
+    /// not for ever.
+    fn moved(&mut self, id: TaskId, outcome: Outcome, took: Duration, moved: &Moved) {
+        let watching = self.options.mode == Mode::Watching;
+        if watching && moved.never_rests() {
+            self.warn_of_loop(id, moved);
+        }
+        let is_over = moved.never_rests() || self.plan.task(id).on_busy == OnBusy::Ignore;
+        let progress = &mut self.progress[id];
+        progress.product = Some(*progress.examined().key());
+        progress.again = !is_over;
+        progress.exhausted = is_over.then_some(outcome);
+        progress.poise = (moved.in_a_row >= MOVED_BEFORE_POISE).then(|| poise(took));
+        self.ended(id, outcome, watching);
+    }
+
+    fn warn_of_loop(&mut self, id: TaskId, moved: &Moved) {
+        let name = self.plan.name(id);
+        let Moved { paths, in_a_row } = moved;
+        let message = format!(
+            "task `{name}` was stopped after it ran {in_a_row} times: each run changed its own input {paths}"
+        );
+        let hint =
+            format!("exclude the file from the `inputs` of `{name}`, or name it in its `outputs`");
+        self.warn("loop", message, Some(hint));
     }
 
     /// Shows what `id` printed when it ran.

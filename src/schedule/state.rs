@@ -107,6 +107,7 @@ pub struct Schedule {
     slots: Slots,
     failures: usize,
     active: usize,
+    halted: bool,
 }
 
 impl Schedule {
@@ -129,6 +130,7 @@ impl Schedule {
             failures_max: limits.failures_max,
             failures: 0,
             active: 0,
+            halted: false,
             graph,
         }
     }
@@ -148,6 +150,9 @@ impl Schedule {
     ///
     /// The caller closes `ids` over deps (first run) or over dependents (a change).
     pub fn open(&mut self, ids: &[TaskId]) {
+        if self.halted {
+            return;
+        }
         self.failures = 0;
         let halted = |(id, state): (TaskId, &TaskState)| {
             (*state == TaskState::Skipped(SkipCause::Halted)).then_some(id)
@@ -252,7 +257,7 @@ impl Schedule {
         self.slots.give_back_early(id, &self.graph.nodes()[id]);
     }
 
-    /// Takes the end of a running task. `again`: its result does not count, it has to run once
+    /// Takes the end of a running task. `again`: its result does not count, it is looked at once
     /// more (its inputs moved while it ran).
     pub fn ended(&mut self, id: TaskId, outcome: Outcome, again: bool) {
         let TaskState::Running(busy) = self.states[id] else {
@@ -263,6 +268,7 @@ impl Schedule {
         };
         self.to_stop.remove(&id);
         match busy {
+            _ if self.halted => self.end(id, outcome),
             Busy::Stopping => {
                 self.restarts[id] += 1;
                 self.reconsider(id);
@@ -271,7 +277,7 @@ impl Schedule {
                 self.restarts[id] = 0;
                 self.reconsider(id);
             }
-            Busy::Undisturbed if again && self.graph.nodes()[id].on_busy != OnBusy::Ignore => {
+            Busy::Undisturbed if again => {
                 self.reconsider(id);
             }
             Busy::Undisturbed => {
@@ -281,8 +287,10 @@ impl Schedule {
         }
     }
 
-    /// Stops everything: nothing starts any more, what runs is told to stop.
+    /// Stops everything for good: nothing starts any more, whatever is asked for or changes, and
+    /// what runs is told to stop.
     pub fn halt(&mut self) {
+        self.halted = true;
         self.halt_waiting();
         let ids: Vec<TaskId> = self.states.ids().collect();
         for id in ids {

@@ -351,7 +351,8 @@ fn check_busy(on_busy: OnBusy, expected: &str) {
         } else {
             Outcome::Done
         };
-        schedule.ended(id(0), outcome, !stopped);
+        let looks_again = !stopped && on_busy != OnBusy::Ignore;
+        schedule.ended(id(0), outcome, looks_again);
         all_stale(&mut schedule);
         let again = !starts(&mut schedule).is_empty();
         seen.push(match (stopped, again) {
@@ -456,7 +457,9 @@ fn halting_stops_what_runs_and_starts_nothing() {
     schedule.halt();
     assert_eq!(stops(&mut schedule), [0]);
     assert!(starts(&mut schedule).is_empty());
-    schedule.ended(id(0), Outcome::Cancelled, false);
+    // Neither a change nor an end that asks for another run starts anything now.
+    schedule.open(&[id(0), id(2)]);
+    schedule.ended(id(0), Outcome::Cancelled, true);
     assert!(schedule.is_settled());
 }
 

@@ -23,8 +23,8 @@ use crate::path::{RelPath, Root};
 use crate::pattern::{Pattern, PatternSet};
 use crate::plan::Plan;
 use crate::state::{
-    Changed, Demand, Engine, Examined, Finished, Locked, Ran, Restored, Start, StateError, Subject,
-    ToolProbe, Verdict,
+    Changed, Demand, Engine, Examined, Finished, Locked, Moved, Ran, Restored, Start, StateError,
+    Subject, ToolProbe, Verdict,
 };
 use crate::task_id::{TaskId, TaskName};
 use crate::watchfile::{Inputs, Task, Terminal};
@@ -449,4 +449,23 @@ pub(super) fn finish(
     ports
         .engine
         .finish(examined, &after, ran, &mut log.reader())
+}
+
+/// Notes a failure, unless the inputs are not what they were. Those that cannot be read are told
+/// of when the task is looked at next.
+pub(super) fn fail(
+    ports: &Ports,
+    assignment: &Assignment,
+    examined: &Examined,
+    status: Option<ExitStatus>,
+    ran: Ran,
+) -> Option<Moved> {
+    let files = assignment.files_now(ports);
+    let tools = examined.tools();
+    let changed = assignment.changed(ports);
+    let after = assignment.subject(ports, &files, &tools, changed.as_deref());
+    let moved = ports.engine.moved_in_failure(examined, &after);
+    let moved = moved.ok().flatten();
+    ports.engine.failed(examined, status, ran, moved.as_ref());
+    moved
 }

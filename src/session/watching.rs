@@ -105,6 +105,7 @@ impl Session {
             }
             match input {
                 Input::Report(report) => driver.handle(report),
+                Input::Changed(_) | Input::RetryFailed if stopping => {}
                 Input::Changed(set) => self.changed(&set, live, driver, tell),
                 Input::Warned(warning) => tell(RunEvent::Warning(warning)),
                 Input::RetryFailed => {

@@ -14,7 +14,7 @@ use super::engine::Engine;
 use super::examine::{Examined, StateError};
 use super::input::{Content, OutputFile};
 use super::key;
-use super::movement::{self, Step};
+use super::movement::{self, After, Moved};
 use super::outputs;
 use super::quick;
 use super::record::{Attempt, InputsRef, Marker, Success};
@@ -22,6 +22,7 @@ use super::restore::{self, Ended, Restorer};
 use super::runlog::Ran;
 use super::store::{StoredOutput, StoredResult};
 use super::subject::{Demand, Subject};
+use super::tree::Tree;
 use super::verdict::PathSample;
 use super::warning::Warning;
 
@@ -30,7 +31,7 @@ use super::warning::Warning;
 pub enum Start {
     /// It was asked for, or something changed.
     Anew,
-    /// The run before it gave [`Finished::RunAgain`].
+    /// The run before it ended with [`Moved`] inputs.
     Again,
 }
 
@@ -39,20 +40,9 @@ pub enum Start {
 pub enum Finished {
     /// It is up to date now.
     Recorded(Made),
-    /// It is not recorded, because its inputs are not what they were when it began: it has to run
-    /// once more. In a one-shot run the task may be left stale instead, with a warning.
-    RunAgain {
-        /// The inputs that moved.
-        moved: PathSample,
-        /// How many runs in a row have ended like this. After one more of them the task is said
-        /// never to rest.
-        in_a_row: u32,
-    },
-    /// The same for the third time: the task writes to its own inputs and never comes to rest.
-    NeverRests {
-        /// The inputs that moved.
-        moved: PathSample,
-    },
+    /// It is not recorded, and the task is not fresh. In a one-shot run it may be left stale, with
+    /// a warning.
+    Moved(Moved),
 }
 
 /// What a run, or a restore, left behind.
@@ -96,15 +86,39 @@ impl Engine<'_> {
     }
 
     /// Says that the command failed. What it succeeded with before does not count until it
-    /// succeeds again.
-    pub fn failed(&self, examined: &Examined, exit: Option<ExitStatus>, ran: Ran) {
+    /// succeeds again. `moved`: nor does the failure, see [`Self::moved_in_failure`].
+    pub fn failed(
+        &self,
+        examined: &Examined,
+        exit: Option<ExitStatus>,
+        ran: Ran,
+        moved: Option<&Moved>,
+    ) {
         let (code, signal) = match exit {
             Some(ExitStatus::Code(code)) => (Some(code), None),
             Some(ExitStatus::Signal(signal)) => (None, Some(signal)),
             None => (None, None),
         };
-        self.mark(examined, Attempt::Failed { code, signal }, 0);
+        let in_a_row = moved.map_or(0, |moved| moved.in_a_row);
+        self.mark(examined, Attempt::Failed { code, signal }, in_a_row);
         self.log_run(|log| log.failed(examined.task.as_str(), ran));
+    }
+
+    /// Whether inputs changed while a command ran that failed, so that it has to run once more:
+    /// `after` holds the files as they are *after* the command ended.
+    ///
+    /// # Errors
+    /// [`StateError::Inputs`].
+    pub fn moved_in_failure(
+        &self,
+        examined: &Examined,
+        after: &Subject<'_>,
+    ) -> Result<Option<Moved>, StateError> {
+        let Some(before) = &examined.inputs else {
+            return Ok(None);
+        };
+        let compared = self.compare(before, after)?;
+        Ok(compared.movement.after_failure(examined.moved_before()))
     }
 
     /// Records a run that succeeded, if its inputs are still what they were: `after` holds the
@@ -123,29 +137,15 @@ impl Engine<'_> {
         let task = after.task;
         let Some(before) = &examined.inputs else {
             // It was fresh and ran all the same: there is nothing to compare with.
-            return Ok(Finished::RunAgain {
-                moved: PathSample::default(),
+            return Ok(Finished::Moved(Moved {
+                paths: PathSample::default(),
                 in_a_row: 1,
-            });
+            }));
         };
-        let entries = after.inputs();
-        let compared = movement::compare(before, &entries, &self.contents, &self.warnings);
-        let compared = compared.map_err(|source| StateError::Inputs {
-            task: task.name.clone(),
-            source,
-        })?;
-        let moved_before = examined.moved_before();
-        match compared.movement.step(moved_before) {
-            Step::Record => {}
-            step @ (Step::RunAgain | Step::GiveUp) => {
-                let in_a_row = moved_before + 1;
-                self.mark(examined, Attempt::Moved, in_a_row);
-                let moved = compared.movement.paths();
-                return Ok(match step {
-                    Step::GiveUp => Finished::NeverRests { moved },
-                    _ => Finished::RunAgain { moved, in_a_row },
-                });
-            }
+        let compared = self.compare(before, after)?;
+        if let Some(moved) = compared.movement.after_success(examined.moved_before()) {
+            self.mark(examined, Attempt::Moved, moved.in_a_row);
+            return Ok(Finished::Moved(moved));
         }
         let (outputs, is_storable) = self.read_outputs(task)?;
         let made = made_of(examined, task, outputs);
@@ -159,6 +159,14 @@ impl Engine<'_> {
         }
         self.log_run(|log| log.succeeded(task.name.as_str(), ran));
         Ok(Finished::Recorded(made))
+    }
+
+    fn compare(&self, before: &Tree, after: &Subject<'_>) -> Result<After, StateError> {
+        let compared = movement::compare(before, &after.inputs(), &self.contents, &self.warnings);
+        compared.map_err(|source| StateError::Inputs {
+            task: after.task.name.clone(),
+            source,
+        })
     }
 
     /// Makes a stale task fresh from the store, if its key has been run before: its outputs are

@@ -37,7 +37,7 @@ pub use examine::{Examined, StateError};
 pub use gc::Collected;
 pub use input::{Content, InputFile, OutputFile};
 pub use key::group_product;
-pub use movement::{Movement, RUNS_MAX, Step};
+pub use movement::{Moved, Movement, RUNS_MAX};
 pub use runlog::{Ran, RunStats};
 pub use subject::{Changed, Demand, Subject, ToolProbe};
 pub use verdict::{EnvChange, InputChange, PathSample, Reason, Verdict};

@@ -28,38 +28,50 @@ pub enum Movement {
     Changed(PathSample),
 }
 
-/// What follows from a successful run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// It is recorded.
-    Record,
-    /// It is not; the task runs again.
-    RunAgain,
-    /// It is not, and the task is not run again: it would never end.
-    GiveUp,
+/// A run does not count, because inputs are not what they were when it began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The inputs that moved.
+    pub paths: PathSample,
+    /// How many runs in a row have ended like this.
+    pub in_a_row: u32,
+}
+
+impl Moved {
+    /// Whether it is not worth to run once more: the task never comes to rest.
+    #[must_use]
+    pub fn never_rests(&self) -> bool {
+        self.in_a_row >= RUNS_MAX
+    }
 }
 
 impl Movement {
-    /// What to do after a run that ended like this, when `moved` runs in a row before it ended
-    /// with moved inputs. Pure.
+    /// What follows for a run that succeeded, when `before` runs in a row before it ended with
+    /// moved inputs; `None`: it is recorded. Pure.
     #[must_use]
-    pub fn step(&self, moved: u32) -> Step {
+    pub fn after_success(self, before: u32) -> Option<Moved> {
         match self {
-            Self::Still => Step::Record,
             // A second pass that changed nothing: the inputs are what the task makes of them.
-            Self::Touched(_) if moved > 0 => Step::Record,
-            Self::Touched(_) | Self::Changed(_) if moved + 1 < RUNS_MAX => Step::RunAgain,
-            Self::Touched(_) | Self::Changed(_) => Step::GiveUp,
+            Self::Touched(_) if before > 0 => None,
+            Self::Still => None,
+            Self::Touched(paths) | Self::Changed(paths) => Some(Moved::new(paths, before)),
         }
     }
 
-    /// The paths that moved.
+    /// The same for a run that failed; `None`: that is how it ends. Pure.
     #[must_use]
-    pub fn paths(&self) -> PathSample {
+    pub fn after_failure(self, before: u32) -> Option<Moved> {
         match self {
-            Self::Still => PathSample::default(),
-            Self::Touched(paths) | Self::Changed(paths) => paths.clone(),
+            Self::Still | Self::Touched(_) => None,
+            Self::Changed(paths) => Some(Moved::new(paths, before)),
         }
+    }
+}
+
+impl Moved {
+    fn new(paths: PathSample, before: u32) -> Self {
+        let in_a_row = before + 1;
+        Self { paths, in_a_row }
     }
 }
 
@@ -126,23 +138,40 @@ pub(super) fn compare(
 mod tests {
     use super::*;
 
+    fn sample() -> PathSample {
+        PathSample {
+            paths: Vec::new(),
+            count: 1,
+        }
+    }
+
     #[track_caller]
-    fn check(movement: &Movement, moved: u32, expected: Step) {
-        assert_eq!(movement.step(moved), expected);
+    fn check(moved: Option<Moved>, expected: Option<u32>) {
+        assert_eq!(moved.map(|moved| moved.in_a_row), expected);
     }
 
     #[test]
-    fn a_run_is_recorded_only_when_it_changed_nothing() {
-        let sample = || PathSample {
-            paths: Vec::new(),
-            count: 1,
-        };
-        check(&Movement::Still, 0, Step::Record);
-        check(&Movement::Still, 2, Step::Record);
-        check(&Movement::Touched(sample()), 0, Step::RunAgain);
-        check(&Movement::Touched(sample()), 1, Step::Record);
-        check(&Movement::Changed(sample()), 0, Step::RunAgain);
-        check(&Movement::Changed(sample()), 1, Step::RunAgain);
-        check(&Movement::Changed(sample()), 2, Step::GiveUp);
+    fn a_success_is_recorded_only_when_it_changed_nothing() {
+        let (touched, changed) = (Movement::Touched(sample()), Movement::Changed(sample()));
+        check(Movement::Still.after_success(0), None);
+        check(Movement::Still.after_success(2), None);
+        check(touched.clone().after_success(0), Some(1));
+        check(touched.after_success(1), None);
+        check(changed.clone().after_success(0), Some(1));
+        check(changed.after_success(1), Some(2));
+    }
+
+    #[test]
+    fn a_failure_stands_unless_content_changed() {
+        check(Movement::Still.after_failure(2), None);
+        check(Movement::Touched(sample()).after_failure(0), None);
+        check(Movement::Changed(sample()).after_failure(1), Some(2));
+    }
+
+    #[test]
+    fn the_third_time_in_a_row_is_the_last() {
+        let moved = |before| Movement::Changed(sample()).after_failure(before).unwrap();
+        assert!(!moved(1).never_rests());
+        assert!(moved(2).never_rests());
     }
 }

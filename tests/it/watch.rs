@@ -339,6 +339,48 @@ fn a_slow_task_that_never_settles_is_stopped_too() {
 }
 
 #[test]
+fn a_failing_task_that_changes_its_input_is_stopped_too() {
+    let project =
+        Project::with(r#"tasks.grow = { run = "echo more >> in; exit 1", inputs = ["in"] }"#);
+    project.write("in", "one\n");
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    let all = watcher.all();
+    assert_eq!(project.lines("in"), 4, "{all}");
+    assert_eq!(all.of("warning")[0]["kind"], "loop", "{all}");
+    // It still answers to others.
+    project.write("in", "two\n");
+    watcher.wait_finished("grow", "failed");
+    watcher.wait_idle();
+    assert!(project.lines("in") <= 4, "{}", watcher.all());
+}
+
+#[test]
+fn what_an_ignored_run_does_to_its_own_input_starts_nothing() {
+    let project = Project::with(
+        r#"
+        tasks.grow = { run = "echo more >> in", inputs = ["in"], on_busy = "ignore" }
+        tasks.sentinel = { run = "true", inputs = ["sentinel"] }
+        "#,
+    );
+    project.write("in", "one\n").write("sentinel", "0");
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    assert_nothing_ran(&project, &mut watcher);
+    assert_eq!(project.lines("in"), 2, "{}", watcher.all());
+}
+
+#[test]
+fn a_watch_whose_task_restarts_itself_can_be_stopped() {
+    let project = Project::with(
+        r#"tasks.grow = { run = "echo more >> in; sleep 1000", inputs = ["in"], on_busy = "restart" }"#,
+    );
+    project.write("in", "one\n");
+    let mut watcher = Watcher::launch(&project, DEFAULTS);
+    watcher.wait_finished("grow", "cancelled");
+    watcher.stop();
+    assert_eq!(commands_in(project.root()), NOBODY);
+}
+
+#[test]
 fn a_failed_task_waits_for_a_change() {
     let project = Project::with(
         r#"

@@ -9,8 +9,8 @@ use crate::world::{World, text};
 fn moved(finished: &Finished) -> String {
     match finished {
         Finished::Recorded(_) => "recorded".to_owned(),
-        Finished::RunAgain { moved, .. } => format!("again: {moved}"),
-        Finished::NeverRests { moved } => format!("never rests: {moved}"),
+        Finished::Moved(moved) if moved.never_rests() => format!("never rests: {}", moved.paths),
+        Finished::Moved(moved) => format!("again: {}", moved.paths),
     }
 }
 

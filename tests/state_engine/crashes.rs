@@ -297,7 +297,7 @@ fn looking_without_leave_to_write_writes_nothing() {
         finished,
         Ok(watchrun::state::Finished::Recorded(_))
     ));
-    engine.failed(&examined, None, crate::world::RAN);
+    engine.failed(&examined, None, crate::world::RAN, None);
     assert!(engine.lock(&world.task.name, &mut || {}).is_none());
     engine.save();
     assert_eq!(world.disk.steps(), 0);

@@ -220,7 +220,7 @@ proptest! {
                     let mut examined = examine(&world, &engine, &changed);
                     changed.clear();
                     engine.begin(&mut examined, Start::Anew);
-                    engine.failed(&examined, None, RAN);
+                    engine.failed(&examined, None, RAN, None);
                 }
             }
             if ticks {

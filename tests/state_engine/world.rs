@@ -225,7 +225,7 @@ impl World {
         let engine = self.engine();
         let mut examined = self.examine(&engine);
         engine.begin(&mut examined, Start::Anew);
-        engine.failed(&examined, Some(ExitStatus::Code(code)), RAN);
+        engine.failed(&examined, Some(ExitStatus::Code(code)), RAN, None);
         engine.save();
         self.disk.tick();
     }
