@@ -10,6 +10,7 @@ mod order;
 mod progress;
 mod replan;
 mod run;
+mod rush;
 mod services;
 mod serving;
 mod settle;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::rush::Rush;
 use super::services::Bring;
 use crate::digest::Digest;
 use crate::disk::DiskLock;
@@ -39,6 +40,8 @@ pub(super) struct Progress {
     pub(super) poise: Option<Duration>,
     /// It moved its inputs too often: whatever key it has now, it rests, and ended like this.
     pub(super) exhausted: Option<Outcome>,
+    /// How fast a service was started again.
+    pub(super) rush: Rush,
     /// How far a service that is being brought up has come.
     pub(super) bring: Option<Bring>,
 }

@@ -198,6 +198,9 @@ impl Driver {
             command: self.plan.task(id).command_text(),
             interactive: false,
         });
+        if self.progress[id].rush.is_too_much(Instant::now()) {
+            return self.stop_rushing(id);
+        }
         let Some(serial) = self.services.serial_of(id) else {
             return self.free_port(id);
         };
@@ -217,6 +220,33 @@ impl Driver {
                 self.stop_instance(serial);
             }
         }
+    }
+
+    /// The service `id` is not started once more: it seems to answer itself.
+    fn stop_rushing(&mut self, id: TaskId) {
+        let name = self.plan.name(id);
+        let message = format!(
+            "service `{name}` is not started again: each of its last 250 starts was followed by a change of its inputs at once, so it seems to make them itself"
+        );
+        let hint = format!("exclude what it writes from the `inputs` of `{name}`");
+        self.warn("loop", message.clone(), Some(hint));
+        match self.services.serial_of(id) {
+            Some(serial) if self.leave_running(id, serial) => self.note_ready(id, serial),
+            _ => self.not_brought_up(id, message, None, Instant::now()),
+        }
+    }
+
+    /// Takes the instance `serial` for one of the `id` that there is now, if it is up.
+    fn leave_running(&mut self, id: TaskId, serial: Serial) -> bool {
+        let key = *self.progress[id].examined().key();
+        let Some(instance) = self.services.instances.get_mut(&serial) else {
+            return false;
+        };
+        let is_up = !instance.outdated && instance.state != ServiceState::Stopping;
+        if is_up {
+            instance.key = key;
+        }
+        is_up
     }
 
     /// Stops what brings the service `id` up.

@@ -199,7 +199,7 @@ impl Driver {
         }
     }
 
-    fn not_brought_up(
+    pub(super) fn not_brought_up(
         &mut self,
         id: TaskId,
         reason: String,

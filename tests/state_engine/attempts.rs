@@ -186,7 +186,7 @@ fn the_same_outputs_from_other_inputs_are_the_same_product() {
     let world = World::new();
     let product = |finished: Finished| match finished {
         Finished::Recorded(made) => made.product,
-        other => panic!("{other:?}"),
+        other @ Finished::Moved(_) => panic!("{other:?}"),
     };
     let constant = |world: &World| world.edit("out/all", "constant");
     let first = product(world.build_with(constant));
