@@ -42,6 +42,7 @@ mod mounts;
 mod options;
 mod os;
 mod outside;
+mod pace;
 mod poll;
 mod processor;
 mod queue;

@@ -14,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use notify::event::{AccessKind, AccessMode, CreateKind, Flag, ModifyKind, RemoveKind, RenameMode};
 use notify::{
@@ -21,12 +22,13 @@ use notify::{
     WatchPathConfig, Watcher,
 };
 
+use crate::watch::pace::Pace;
 use crate::watch::source::{AddProblem, Hint, HintKind, HintSink, Interest, RawSource};
 
 /// How many shards the tree gets at most: each is a thread and one of the user's few instances.
-const SHARDS_MAX: usize = 16;
+const SHARDS_MAX: usize = 32;
 /// How many watches a shard takes before the next one is opened.
-const SHARD_WATCHES: usize = 640;
+const SHARD_WATCHES: usize = 320;
 
 /// Watches directories through the system: inotify, by way of notify. Each shard has a thread of
 /// its own that calls the sink.
@@ -99,7 +101,7 @@ impl OsWatcher {
     }
 
     /// As [`OsWatcher::new`], with another number of watches after which a further shard is
-    /// opened, up to 16 of them.
+    /// opened, up to 32 of them.
     #[must_use]
     pub fn with_shard_size(sink: Arc<dyn HintSink>, watches: usize) -> Self {
         Self {
@@ -162,9 +164,15 @@ impl OsWatcher {
             .with_follow_symlinks(false);
         let current = Arc::clone(&self.epoch);
         let own = current.load(Ordering::SeqCst);
+        let mut pace = Pace::new(Instant::now());
         let handler = move |event: notify::Result<Event>| {
-            if current.load(Ordering::SeqCst) == own {
-                forward(&*sink, shard, event);
+            if current.load(Ordering::SeqCst) != own {
+                return;
+            }
+            forward(&*sink, shard, event);
+            if let Some(rest) = pace.rest(Instant::now()) {
+                std::thread::sleep(rest);
+                pace.rested(Instant::now());
             }
         };
         RecommendedWatcher::new(handler, config).map_err(|e| problem(&e.kind))

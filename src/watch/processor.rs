@@ -45,7 +45,7 @@ const POLL_BATCH: usize = 256;
 const STALE_WATCHES_MAX: usize = 16_384;
 /// In a burst, hints are left to gather for this long: they are fewer once coalesced, and nobody
 /// wakes us for each.
-const GATHER_TIME: Duration = Duration::from_millis(1);
+const GATHER_TIME: Duration = Duration::from_millis(3);
 /// A batch of so many paths is a burst.
 const BURST_PATHS: usize = 8;
 /// How many warnings from before the first consumer are kept.
