@@ -55,6 +55,10 @@ impl Triggers {
         &self.outputs
     }
 
+    fn is_output(&self, path: &RelPath) -> bool {
+        !self.outputs.matching(path).is_empty()
+    }
+
     /// The tasks that have `path` as an output, in plan order.
     pub fn producers(&self, path: &RelPath) -> Vec<TaskId> {
         self.outputs
@@ -72,6 +76,8 @@ pub struct Affected {
     pub causes: Vec<(TaskId, RelPath)>,
     /// Those and everything that depends on them, in plan order.
     pub tasks: Vec<TaskId>,
+    /// Whether one of the paths that concern a task is no task's output.
+    pub from_outside: bool,
 }
 
 impl Plan {
@@ -80,6 +86,7 @@ impl Plan {
     /// Pure. Directories do not count: what lies in them is listed by itself.
     pub fn affected(&self, selection: &Selection, changes: &[Change]) -> Affected {
         let mut causes: TaskMap<Option<RelPath>> = TaskMap::from_fn(self.tasks.len(), |_| None);
+        let mut from_outside = false;
         for change in changes
             .iter()
             .filter(|change| change.file_type != FileType::Dir)
@@ -88,6 +95,7 @@ impl Plan {
                 for id in self.triggers.consumers(path) {
                     if selection.holds(id) {
                         causes[id].get_or_insert_with(|| path.clone());
+                        from_outside = from_outside || !self.triggers.is_output(path);
                     }
                 }
             }
@@ -100,6 +108,7 @@ impl Plan {
         Affected {
             tasks: self.with_dependents(selection, &direct),
             causes,
+            from_outside,
         }
     }
 

@@ -82,6 +82,7 @@ impl Driver {
         let settled = |id: &TaskId| self.schedule.state(*id) == TaskState::Out;
         changed.extend(selection.ids().iter().filter(|id| settled(id)));
         let hit = self.plan.with_dependents(selection, &changed);
+        self.comes_from_outside();
         self.change(&hit);
         hit
     }

@@ -214,6 +214,13 @@ impl Driver {
         self.pump();
     }
 
+    /// Says that what is told next by [`Self::change`] does not come from outputs of tasks alone.
+    pub fn comes_from_outside(&mut self) {
+        for id in self.plan.tasks().ids() {
+            self.progress[id].rush.comes_from_outside();
+        }
+    }
+
     /// Runs tasks that failed, once more, though nothing has changed; if none did, those that are
     /// never fresh. Whether there is any.
     pub fn retry_failed(&mut self) -> bool {
@@ -229,6 +236,7 @@ impl Driver {
         for &id in &again {
             self.progress[id].settled = None;
         }
+        self.comes_from_outside();
         self.change(&again);
         !again.is_empty()
     }
@@ -441,6 +449,12 @@ impl Driver {
     fn start(&mut self, id: TaskId) {
         if self.is_service(id) {
             return self.bring_up(id);
+        }
+        if self.options.mode == Mode::Watching
+            && let Some(endless) = self.progress[id].rush.start(Instant::now())
+        {
+            let reason = self.warn_of_endless_starts(id, endless);
+            return self.refused(id, reason);
         }
         let progress = &mut self.progress[id];
         progress.attempt = 1;

@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::bring;
 use super::event::{RunEvent, ServiceState};
 use super::run::{Driver, Mode, News, Serial};
+use super::rush::Endless;
 use super::state::{SkipCause, TaskState};
 use super::wave::Wave;
 use crate::digest::Digest;
@@ -198,8 +199,8 @@ impl Driver {
             command: self.plan.task(id).command_text(),
             interactive: false,
         });
-        if self.progress[id].rush.is_too_much(Instant::now()) {
-            return self.stop_rushing(id);
+        if let Some(endless) = self.progress[id].rush.start(Instant::now()) {
+            return self.do_not_replace(id, endless);
         }
         let Some(serial) = self.services.serial_of(id) else {
             return self.free_port(id);
@@ -222,17 +223,12 @@ impl Driver {
         }
     }
 
-    /// The service `id` is not started once more: it seems to answer itself.
-    fn stop_rushing(&mut self, id: TaskId) {
-        let name = self.plan.name(id);
-        let message = format!(
-            "service `{name}` is not started again: each of its last 250 starts was followed by a change of its inputs at once, so it seems to make them itself"
-        );
-        let hint = format!("exclude what it writes from the `inputs` of `{name}`");
-        self.warn("loop", message.clone(), Some(hint));
+    /// The service `id` seems to bring its own starts about: the one that is up stays.
+    fn do_not_replace(&mut self, id: TaskId, endless: Endless) {
+        let reason = self.warn_of_endless_starts(id, endless);
         match self.services.serial_of(id) {
             Some(serial) if self.leave_running(id, serial) => self.note_ready(id, serial),
-            _ => self.not_brought_up(id, message, None, Instant::now()),
+            _ => self.not_brought_up(id, reason, None, Instant::now()),
         }
     }
 

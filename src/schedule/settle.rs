@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::event::{RunEvent, TaskFinished};
 use super::run::{Driver, MOVED_BEFORE_POISE, Mode, News, poise};
+use super::rush::Endless;
 use super::state::{Busy, Checked, TaskState, Ticket};
 use super::step::{self, Errand, Executed, Look, Prepared};
 use super::tell::describe;
@@ -355,6 +356,21 @@ impl Driver {
         self.ended(id, outcome, watching);
     }
 
+    /// Warns that `id` is not started, and returns why.
+    pub(super) fn warn_of_endless_starts(&mut self, id: TaskId, endless: Endless) -> String {
+        let what = if self.is_service(id) {
+            "service"
+        } else {
+            "task"
+        };
+        let name = self.plan.name(id);
+        let reason = endless.reason();
+        let message = format!("{what} `{name}` {reason}");
+        let hint = format!("exclude what tasks write from the `inputs` of `{name}`");
+        self.warn("loop", message, Some(hint));
+        reason
+    }
+
     fn warn_of_loop(&mut self, id: TaskId, moved: &Moved) {
         let name = self.plan.name(id);
         let Moved { paths, in_a_row } = moved;
@@ -402,7 +418,7 @@ impl Driver {
     }
 
     /// A task that has its turn fails without having run.
-    fn refused(&mut self, id: TaskId, reason: String) {
+    pub(super) fn refused(&mut self, id: TaskId, reason: String) {
         self.finished_with(id, Outcome::Failed, reason);
         self.progress[id].product = Some(*self.progress[id].examined().key());
         self.ended(id, Outcome::Failed, false);

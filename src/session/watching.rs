@@ -146,6 +146,9 @@ impl Session {
             self.replan(&file, live, driver, tell);
         }
         let affected = self.plan.affected(&self.selection, &set.changes);
+        if affected.from_outside {
+            driver.comes_from_outside();
+        }
         if !affected.tasks.is_empty() {
             driver.change(&affected.tasks);
         }

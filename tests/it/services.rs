@@ -416,21 +416,3 @@ fn people_are_told_once_that_a_service_failed() {
     assert_eq!(run.stderr.matches("a: failed").count(), 1, "{run}");
     run.stderr_has("it ended with exit code 3 before it was ready");
 }
-
-#[test]
-fn a_service_that_answers_its_own_writes_is_left_running() {
-    let project = Project::with(
-        r#"services.echo = { run = "echo more >> in; sleep 1000", inputs = ["in"] }"#,
-    );
-    project.write("in", "one\n");
-    let mut watcher = Watcher::launch(&project, DEFAULTS);
-    let warning = watcher.wait("a warning", |event| event["event"] == "warning");
-    assert_eq!(warning["kind"], "loop", "{warning}");
-    watcher.wait_idle();
-    let written = project.lines("in");
-    assert!(written <= 252, "{}", watcher.all());
-    // It answers to others as before.
-    project.write("in", "two\n");
-    watcher.wait_finished("echo", "done");
-    watcher.stop();
-}

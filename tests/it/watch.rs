@@ -355,6 +355,28 @@ fn a_failing_task_that_changes_its_input_is_stopped_too() {
 }
 
 #[test]
+fn tasks_that_make_each_others_inputs_are_stopped() {
+    let project = Project::with(
+        r#"
+        tasks.a = { run = "cat one; date +%N >> two", inputs = ["one"], outputs = ["two"] }
+        tasks.b = { run = "cat two; date +%N >> one", inputs = ["two"], outputs = ["one"] }
+        tasks.sentinel = { run = "true", inputs = ["sentinel"] }
+        "#,
+    );
+    project
+        .write("one", "1\n")
+        .write("two", "2\n")
+        .write("sentinel", "0");
+    let mut watcher = Watcher::launch(&project, DEFAULTS);
+    let warning = watcher.wait("a loop", |event| event["kind"] == "loop");
+    let message = warning["message"].as_str().unwrap_or_default();
+    assert!(message.contains("outputs of tasks"), "{warning}");
+    watcher.wait_idle();
+    assert!(project.lines("one") <= 12, "{}", watcher.all());
+    assert_nothing_ran(&project, &mut watcher);
+}
+
+#[test]
 fn what_an_ignored_run_does_to_its_own_input_starts_nothing() {
     let project = Project::with(
         r#"
