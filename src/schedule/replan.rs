@@ -26,7 +26,7 @@ impl Driver {
     pub fn replan(&mut self, plan: Arc<Plan>, selection: &Selection) -> Vec<TaskId> {
         let poised: Vec<TaskId> = self.poised.keys().copied().collect();
         for id in poised {
-            self.withdraw(id, true);
+            self.put_off(id);
         }
         let mut limits = self.options.limits.clone();
         limits.pools = plan.pool_sizes().to_vec();

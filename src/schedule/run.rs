@@ -203,7 +203,6 @@ impl Driver {
     /// is reported unless one of them turns out to be stale.
     pub fn change(&mut self, ids: &[TaskId]) {
         for &id in ids {
-            self.withdraw(id, true);
             if !matches!(self.schedule.state(id), TaskState::Running(_)) {
                 self.progress[id].comes_from_outside();
             }
@@ -211,6 +210,9 @@ impl Driver {
         let wave = self.wave.get_or_insert_with(Wave::new);
         wave.tasks.extend(ids);
         self.schedule.open(ids);
+        for &id in ids {
+            self.put_off(id);
+        }
         self.pump();
     }
 
@@ -377,7 +379,7 @@ impl Driver {
             }
             while let Some(id) = self.schedule.next_stop() {
                 idle = false;
-                if !self.withdraw(id, false)
+                if !self.withdraw(id)
                     && let Some(cancel) = &self.progress[id].cancel
                 {
                     cancel.cancel();

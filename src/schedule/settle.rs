@@ -167,16 +167,33 @@ impl Driver {
         self.ended(id, Outcome::Fresh, false);
     }
 
-    /// Takes back the start of `id` if its command did not start yet, and says whether that was so.
-    /// `again`: it is still wanted.
-    pub(super) fn withdraw(&mut self, id: TaskId, again: bool) -> bool {
-        let was_poised = self.poised.remove(&id).is_some();
+    /// If the command of `id` did not start yet, its start is taken back, and it is looked at anew.
+    pub(super) fn put_off(&mut self, id: TaskId) {
+        if self.take_back(id) {
+            self.progress[id].comes_from_outside();
+            self.schedule.put_off(id);
+        }
+    }
+
+    /// The same, without another start. Whether it was so.
+    pub(super) fn withdraw(&mut self, id: TaskId) -> bool {
+        let was_poised = self.take_back(id);
         if was_poised {
-            let finished = self.finish_of(id, Outcome::Cancelled, Duration::ZERO);
-            self.finished(id, finished);
-            self.ended(id, Outcome::Cancelled, again);
+            self.ended(id, Outcome::Cancelled, false);
         }
         was_poised
+    }
+
+    fn take_back(&mut self, id: TaskId) -> bool {
+        if self.poised.remove(&id).is_none() {
+            return false;
+        }
+        let finished = self.finish_of(id, Outcome::Cancelled, Duration::ZERO);
+        self.finished(id, finished);
+        let progress = &mut self.progress[id];
+        progress.cancel = None;
+        progress.lock = None;
+        true
     }
 
     /// Runs the commands of `id`.

@@ -348,6 +348,13 @@ impl Schedule {
         self.restarts[id] = RESTARTS_MAX;
     }
 
+    /// Takes back the start of a task that runs nothing yet: it is looked at anew. For `auto` that
+    /// is a restart.
+    pub fn put_off(&mut self, id: TaskId) {
+        self.restarts[id] = 1;
+        self.reconsider(id);
+    }
+
     /// Takes over where a task stood in the schedule of an earlier plan. `same`: its definition is
     /// what it was; a running task with another one is stopped, and then starts over.
     ///

@@ -203,6 +203,8 @@ fn somebody_who_answers_every_start_is_no_loop() {
     watcher.wait_rest("the last content", || project.read("out") == "12\n");
     let all = watcher.stop();
     assert!(all.of("warning").is_empty(), "{all}");
+    let (starts, ends) = (all.of("task_started"), all.of("task_finished"));
+    assert_eq!(starts.len(), ends.len(), "{all}");
     project.run_json(DEFAULTS).ok().assert_ran(&[]);
 }
 
@@ -304,4 +306,21 @@ sentinel = { run = "true", inputs = ["sentinel"] }
     let skipped = events.of("task_finished");
     let skipped = skipped.iter().filter(|event| event["task"] == "skipped");
     assert_eq!(skipped.count(), 1, "{events}");
+}
+
+#[test]
+fn a_run_that_is_announced_and_not_begun_follows_an_edit_of_the_watchfile() {
+    let project = Project::with(r#"tasks.up = { run = "cat in > out", inputs = ["in"] }"#);
+    project.write("in", "0\n");
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    for n in 1..=12 {
+        project.write("in", format!("{n}\n"));
+        watcher.wait_started("up");
+    }
+    let text = project.read("watchfile.toml");
+    project.write("watchfile.toml", text.replace("cat in", "cat in in"));
+    watcher.wait_rest("both", || project.read("out") == "12\n12\n");
+    let all = watcher.stop();
+    let (starts, ends) = (all.of("task_started"), all.of("task_finished"));
+    assert_eq!(starts.len(), ends.len(), "{all}");
 }

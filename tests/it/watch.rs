@@ -367,7 +367,7 @@ fn tasks_that_make_each_others_inputs_are_stopped() {
         .write("one", "1\n")
         .write("two", "2\n")
         .write("sentinel", "0");
-    let mut watcher = Watcher::launch(&project, DEFAULTS);
+    let mut watcher = Watcher::launch(&project, ["-j1"]);
     let warning = watcher.wait("a loop", |event| event["kind"] == "loop");
     let message = warning["message"].as_str().unwrap_or_default();
     assert!(message.contains("outputs of tasks"), "{warning}");
