@@ -20,6 +20,7 @@ mod step;
 mod tell;
 mod tokens;
 mod view;
+mod waits;
 mod wave;
 
 pub use event::{

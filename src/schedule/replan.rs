@@ -28,6 +28,7 @@ impl Driver {
         for id in poised {
             self.put_off(id);
         }
+        self.lingering.clear();
         let mut limits = self.options.limits.clone();
         limits.pools = plan.pool_sizes().to_vec();
         let old = std::mem::replace(&mut self.plan, plan);
@@ -47,6 +48,7 @@ impl Driver {
             if let Some(before) = before {
                 moved_to[before] = Some(id);
                 self.progress[id] = std::mem::take(&mut progress[before]);
+                self.schedule.set_endless(id, self.progress[id].endless);
                 self.schedule.adopt(id, schedule.state(before), same);
             }
             if !same && selection.holds(id) {

@@ -30,17 +30,6 @@ use crate::state::{Demand, Finished, Moved, Ran, Restored, StateError, group_pro
 use crate::task_id::{TaskId, TaskMap, TaskName};
 use crate::watchfile::{Caching, TaskKind};
 
-/// After so many runs in a row with moved inputs the next one is poised first: it is announced, and
-/// its command starts when nothing changed for a while. What changes meanwhile was not written by
-/// the task itself, also if it answers the announcement.
-pub(super) const MOVED_BEFORE_POISE: u32 = 2;
-
-/// How long a run stays poised after one that took `took`: half as long, as somebody who saves
-/// now and then is met in a long run more likely, within these bounds.
-pub(super) fn poise(took: Duration) -> Duration {
-    (took / 2).clamp(Duration::from_millis(500), Duration::from_secs(5))
-}
-
 /// Why the threads that run commands could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -134,9 +123,10 @@ pub struct Driver {
     pub(super) flights: BTreeMap<Serial, Option<TaskId>>,
     pub(super) leaving: Vec<Leaving>,
     pub(super) last_serial: u64,
-    /// Running tasks whose command has not started yet, and when it does, see
-    /// [`MOVED_BEFORE_POISE`].
+    /// Running tasks whose command has not started yet, and when it does, see [`super::waits`].
     pub(super) poised: BTreeMap<TaskId, Instant>,
+    /// Running tasks that `auto` leaves to end though they have to start over, and until when.
+    pub(super) lingering: BTreeMap<TaskId, Instant>,
     pub(super) wave: Option<Wave>,
     pub(super) runs: u64,
     /// Counts plans: what was looked at for an earlier one says nothing about this one.
@@ -177,6 +167,7 @@ impl Driver {
             leaving: Vec::new(),
             last_serial: 0,
             poised: BTreeMap::new(),
+            lingering: BTreeMap::new(),
             wave: None,
             runs: 0,
             epoch: 0,
@@ -271,23 +262,6 @@ impl Driver {
         self.pump();
     }
 
-    /// When [`Self::tick`] has to be called next; `None`: no need to.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.poised.values().min().copied()
-    }
-
-    /// Goes on with tasks whose time has come.
-    pub fn tick(&mut self, now: Instant) {
-        let due = |(&id, &at): (&TaskId, &Instant)| (at <= now).then_some(id);
-        let due: Vec<TaskId> = self.poised.iter().filter_map(due).collect();
-        for id in due {
-            self.poised.remove(&id);
-            self.schedule.let_finish(id);
-            self.execute(id);
-        }
-        self.pump();
-    }
-
     /// Starts nothing any more and stops what runs: with its signal and grace, or at once.
     pub fn stop(&mut self, how: StopAll) {
         self.schedule.halt();
@@ -365,7 +339,7 @@ impl Driver {
     }
 
     /// Asks the schedule until it has nothing more to say.
-    fn pump(&mut self) {
+    pub(super) fn pump(&mut self) {
         // A worker that waits for its part of a scan takes on further checks, one inside the
         // other: the number bounds its stack.
         let checks_max = 4 * rayon::current_num_threads();

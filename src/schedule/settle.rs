@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::event::{RunEvent, TaskFinished};
-use super::run::{Driver, MOVED_BEFORE_POISE, Mode, News, poise};
+use super::run::{Driver, Mode, News};
 use super::rush::Endless;
 use super::state::{Busy, Checked, TaskState, Ticket};
 use super::step::{self, Errand, Executed, Look, Prepared};
 use super::tell::describe;
+use super::waits;
 use crate::disk::DiskLock;
 use crate::exec::{Cancel, Ended};
 use crate::outcome::{ExitStatus, Outcome};
@@ -91,6 +92,7 @@ impl Driver {
                 Checked::Stale
             };
             self.schedule.checked(ticket, found);
+            self.may_linger(id);
             return;
         }
         let progress = &mut self.progress[id];
@@ -165,35 +167,6 @@ impl Driver {
             TaskFinished::without_process(0, self.plan.name(id), Outcome::Fresh),
         );
         self.ended(id, Outcome::Fresh, false);
-    }
-
-    /// If the command of `id` did not start yet, its start is taken back, and it is looked at anew.
-    pub(super) fn put_off(&mut self, id: TaskId) {
-        if self.take_back(id) {
-            self.progress[id].comes_from_outside();
-            self.schedule.put_off(id);
-        }
-    }
-
-    /// The same, without another start. Whether it was so.
-    pub(super) fn withdraw(&mut self, id: TaskId) -> bool {
-        let was_poised = self.take_back(id);
-        if was_poised {
-            self.ended(id, Outcome::Cancelled, false);
-        }
-        was_poised
-    }
-
-    fn take_back(&mut self, id: TaskId) -> bool {
-        if self.poised.remove(&id).is_none() {
-            return false;
-        }
-        let finished = self.finish_of(id, Outcome::Cancelled, Duration::ZERO);
-        self.finished(id, finished);
-        let progress = &mut self.progress[id];
-        progress.cancel = None;
-        progress.lock = None;
-        true
     }
 
     /// Runs the commands of `id`.
@@ -369,7 +342,7 @@ impl Driver {
         progress.product = Some(*progress.examined().key());
         progress.again = !is_over;
         progress.exhausted = is_over.then_some(outcome);
-        progress.poise = (moved.in_a_row >= MOVED_BEFORE_POISE).then(|| poise(took));
+        progress.poise = waits::poise(moved, took);
         self.ended(id, outcome, watching);
     }
 
@@ -442,8 +415,13 @@ impl Driver {
     }
 
     pub(super) fn ended(&mut self, id: TaskId, outcome: Outcome, again: bool) {
-        self.progress[id].cancel = None;
-        self.progress[id].lock = None;
+        self.lingering.remove(&id);
+        let progress = &mut self.progress[id];
+        progress.cancel = None;
+        progress.lock = None;
+        if outcome != Outcome::Cancelled {
+            self.set_endless(id, false);
+        }
         self.schedule.ended(id, outcome, again);
     }
 

@@ -91,6 +91,8 @@ pub struct Schedule {
     /// still to end.
     blockers: TaskMap<usize>,
     restarts: TaskMap<u32>,
+    /// Which tasks are known not to end by themselves.
+    endless: TaskMap<bool>,
     /// The generation of each task's last check, and whether its answer is still to come: a task
     /// is never checked twice at a time.
     generations: TaskMap<u64>,
@@ -118,6 +120,7 @@ impl Schedule {
             states: TaskMap::from_fn(len, |_| TaskState::Out),
             blockers: TaskMap::from_fn(len, |id| graph.nodes()[id].deps.len()),
             restarts: TaskMap::from_fn(len, |_| 0),
+            endless: TaskMap::from_fn(len, |_| false),
             generations: TaskMap::from_fn(len, |_| 0),
             in_flight: TaskMap::from_fn(len, |_| false),
             to_check: BTreeSet::new(),
@@ -348,6 +351,19 @@ impl Schedule {
         self.restarts[id] = RESTARTS_MAX;
     }
 
+    /// Whether `id` does not end by itself: `auto` does not wait for its end then.
+    pub fn set_endless(&mut self, id: TaskId, endless: bool) {
+        self.endless[id] = endless;
+    }
+
+    /// A task that was left to end, and is to run again after that, is stopped after all.
+    pub fn stop_waiting_for(&mut self, id: TaskId) {
+        if self.states[id] == TaskState::Running(Busy::Queued) {
+            self.to_stop.insert(id);
+            self.set(id, TaskState::Running(Busy::Stopping));
+        }
+    }
+
     /// Takes back the start of a task that runs nothing yet: it is looked at anew. For `auto` that
     /// is a restart.
     pub fn put_off(&mut self, id: TaskId) {
@@ -414,7 +430,7 @@ impl Schedule {
         let stops = match node.on_busy {
             _ if node.role == Role::Service => true,
             OnBusy::Restart => true,
-            OnBusy::Auto => self.restarts[id] < RESTARTS_MAX,
+            OnBusy::Auto => self.restarts[id] < RESTARTS_MAX || self.endless[id],
             OnBusy::Queue | OnBusy::Ignore => false,
         };
         let queues = node.on_busy != OnBusy::Ignore;

@@ -405,6 +405,25 @@ fn a_change_from_outside_allows_restarts_again() {
 }
 
 #[test]
+fn a_task_that_does_not_end_is_not_waited_for() {
+    let mut schedule = one_running(OnBusy::Auto);
+    schedule.let_finish(id(0));
+    schedule.open(&[id(0)]);
+    all_stale(&mut schedule);
+    assert!(stops(&mut schedule).is_empty());
+    schedule.stop_waiting_for(id(0));
+    schedule.set_endless(id(0), true);
+    for _ in 0..5 {
+        assert_eq!(stops(&mut schedule), [0]);
+        schedule.ended(id(0), Outcome::Cancelled, false);
+        all_stale(&mut schedule);
+        assert_eq!(starts(&mut schedule), [0]);
+        schedule.open(&[id(0)]);
+        all_stale(&mut schedule);
+    }
+}
+
+#[test]
 fn a_run_that_is_let_finish_is_not_stopped() {
     let mut schedule = one_running(OnBusy::Auto);
     schedule.let_finish(id(0));

@@ -170,6 +170,24 @@ fn a_task_whose_definition_changes_is_stopped_and_others_keep_their_process() {
 }
 
 #[test]
+fn auto_does_not_wait_for_a_task_that_never_ends() {
+    let project = Project::new();
+    let here = project.fifo("here");
+    project.write("in", "0\n").watchfile(&format!(
+        "tasks.serve = {{ run = '''\n{}; sleep 1000\n''', inputs = [\"in\"] }}\n",
+        here.say("$(cat in)")
+    ));
+    let mut watcher = Watcher::launch(&project, DEFAULTS);
+    assert_eq!(here.hear(), "0");
+    for n in 1..=6 {
+        project.save("in", format!("{n}\n"));
+        // The third change waits for an end that does not come, the others do not.
+        assert_eq!(here.hear(), n.to_string());
+    }
+    watcher.stop();
+}
+
+#[test]
 fn somebody_who_saves_during_every_run_is_no_loop() {
     let project = Project::new();
     let (here, go) = gated(&project, "queue");
