@@ -59,10 +59,10 @@ impl Driver {
     }
 
     /// A running task was found stale: if it is left to end all the same, that is not for ever.
-    pub(super) fn may_linger(&mut self, id: TaskId) {
+    pub(super) fn may_linger(&mut self, id: TaskId, now: Instant) {
         let is_left = self.schedule.state(id) == TaskState::Running(Busy::Queued);
         if is_left && self.plan.task(id).on_busy == OnBusy::Auto {
-            let until = Instant::now() + patience(self.typical(id));
+            let until = now + patience(self.typical(id));
             self.lingering.entry(id).or_insert(until);
         }
     }
