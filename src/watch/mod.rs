@@ -25,6 +25,7 @@
 //!
 //! [`ChangeSet`]: crate::change::ChangeSet
 
+mod budget;
 mod cookies;
 mod debounce;
 mod diff;

@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_not() {
-        assert_eq!(rests([6; 100_000]), 0);
+        assert_eq!(rests(vec![6; 100_000]), 0);
     }
 
     #[test]

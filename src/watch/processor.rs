@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::change::ChangeSet;
 use crate::path::RelDir;
+use crate::watch::budget::Budget;
 use crate::watch::cookies::Cookies;
 use crate::watch::debounce::{Debouncer, Observed};
 use crate::watch::error::{ErrorClass, ProcessingError};
@@ -127,6 +128,8 @@ pub struct EventProcessor {
     pub(crate) unreadable: BTreeMap<RelDir, Retry>,
     pub(crate) poll: PollWatcher,
     pub(crate) poll_reason: Option<PollReason>,
+    /// Who is polled for want of watches.
+    pub(crate) budget: Budget,
     pub(crate) debouncer: Debouncer,
     pub(crate) cookies: Option<Cookies<Purpose>>,
     /// Marks whose shards are gone.
@@ -311,6 +314,7 @@ impl EventProcessor {
         if !due.is_empty() {
             self.poll_dirs(&due, now);
         }
+        self.promote_polled(now);
         if self.source.n_watches() > self.shared_tree_dirs() + STALE_WATCHES_MAX {
             self.compare_everything(now);
         }
@@ -377,6 +381,7 @@ impl EventProcessor {
             now,
         );
         self.first_pending.get_or_insert(now);
+        self.budget.note_told(|| observed.path.parent(), now);
         self.debouncer.push(observed, now);
     }
 

@@ -380,6 +380,7 @@ impl EventProcessor {
         if !self.poll.is_empty() {
             for task in tasks {
                 self.poll.remove(&task.dir);
+                self.budget.settle(&task.dir);
             }
         }
         for (path, problem) in refused {
@@ -392,7 +393,10 @@ impl EventProcessor {
             let reason = match problem {
                 // Reading it will tell.
                 AddProblem::Gone | AddProblem::Denied(_) => continue,
-                AddProblem::WatchLimit => PollReason::WatchLimit,
+                AddProblem::WatchLimit => {
+                    self.budget.refuse(&dir);
+                    PollReason::WatchLimit
+                }
                 AddProblem::InstanceLimit => PollReason::InstanceLimit,
                 AddProblem::Other(_) => PollReason::NoEvents,
             };
@@ -412,6 +416,7 @@ impl EventProcessor {
             let tasks: Vec<Task> = self.task(dir).into_iter().collect();
             self.read(tasks, Depth::Shallow, Report::Changes, now);
             if self.debouncer.len() != before {
+                self.budget.note_found(dir, now);
                 changed.push(dir.clone());
             }
         }
@@ -437,6 +442,7 @@ impl EventProcessor {
             outer: self.ignored.outer().clone(),
         };
         self.read(vec![task], Depth::Deep, Report::Changes, now);
+        self.share_watches(now);
     }
 
     /// An ignore file in `dir` has changed: everything below is looked at under the new rules.
@@ -600,6 +606,7 @@ impl EventProcessor {
             self.spared.remove(&dir);
             self.unreadable.remove(&dir);
             self.poll.remove(&dir);
+            self.budget.settle(&dir);
         }
     }
 

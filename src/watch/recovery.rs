@@ -120,6 +120,7 @@ impl EventProcessor {
         self.poll_reason = Some(reason);
         self.options.backend = Backend::Poll;
         self.recovery.has_given_up = true;
+        self.budget.clear();
         self.recovery.plan_retry(now);
         self.watch_surroundings();
         self.rescan(now);
@@ -135,6 +136,7 @@ impl EventProcessor {
             self.options.backend = Backend::Auto;
             self.poll_reason = None;
             self.poll.clear();
+            self.budget.clear();
             self.compare_everything(now);
             self.start_probe(now);
             return;
@@ -148,6 +150,7 @@ impl EventProcessor {
         let native: Vec<RelDir> = dirs.into_iter().filter(is_native).collect();
         // Watched first, read after, as always.
         self.read(tasks(self, &native), Depth::Shallow, Report::Changes, now);
+        self.share_watches(now);
         self.watch_surroundings();
         if self.poll.is_empty() {
             self.poll_reason = None;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use crate::change::ChangeSet;
+use crate::watch::budget::Budget;
 use crate::watch::cookies::Cookies;
 use crate::watch::debounce::Debouncer;
 use crate::watch::error::{CreationError, SystemError, WatchError};
@@ -131,6 +132,7 @@ impl EventProcessor {
             unreadable: BTreeMap::new(),
             poll: PollWatcher::new(options.poll_interval),
             poll_reason: None,
+            budget: Budget::new(options.poll_interval),
             debouncer: Debouncer::new(options.debounce, options.debounce_max),
             cookies: Some(cookies),
             stranded: Vec::new(),

@@ -70,6 +70,7 @@ impl EventProcessor {
             outer: self.ignored.outer().clone(),
         };
         self.read(vec![task], Depth::Deep, Report::Nothing, now);
+        self.share_watches(now);
         self.start_probe(now);
         self.refresh_figures();
     }
@@ -155,6 +156,7 @@ impl EventProcessor {
                 self.identity = None;
                 self.restart_source();
                 self.poll.clear();
+                self.budget.clear();
                 let path = self.shared.root.clone();
                 self.warn(&Warning::RootDetached { path });
             }

@@ -8,6 +8,7 @@
 //! - `limits`: too few watches, unreadable directories, polling, full queues
 //! - `parts`: each part by itself, as an embedding program uses it
 //! - `polling`: what polling must see by itself
+//! - `shortage`: which directories get the few watches that there are
 //! - `stress`: random operations from several threads, compared with the disk
 
 #[cfg(test)]
@@ -26,6 +27,8 @@ mod polling;
 mod races;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod shortage;
 #[cfg(test)]
 mod stress;
 #[cfg(test)]
