@@ -28,9 +28,11 @@
 mod budget;
 mod cookies;
 mod debounce;
+mod degraded;
 mod diff;
 mod error;
 mod explain;
+mod filesystem;
 mod git;
 mod handle;
 mod handler;

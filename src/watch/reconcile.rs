@@ -267,7 +267,7 @@ impl EventProcessor {
         } else {
             self.levels.remove(&task.dir);
         }
-        self.poll_if_network(&task.dir, listing.stat.dev, now);
+        self.poll_if_untold(&task.dir, listing.stat.dev, now);
         let mut found = Diff::default();
         {
             let tree = self.shared.tree.write();
@@ -369,7 +369,6 @@ impl EventProcessor {
             for task in tasks {
                 self.poll.add(&task.dir, now);
             }
-            self.poll_reason.get_or_insert(PollReason::Asked);
             return;
         }
         let root = &self.shared.root;
@@ -402,9 +401,7 @@ impl EventProcessor {
             };
             self.poll.add(&dir, now);
             self.recovery.plan_retry(now);
-            if self.poll_reason != Some(PollReason::NoEvents) {
-                self.poll_reason = Some(reason);
-            }
+            self.notices.note(reason, &dir);
         }
     }
 

@@ -4,6 +4,8 @@
 //! - `editors`: how editors save
 //! - `races`: new directories, renames, replaced roots, lost events
 //! - `rules`: ignore files, selection, git
+//! - `foreign`: mounts on which others than this system change files
+//! - `remote_files`: such a mount, without another machine
 //! - `handles`: sharing, handlers, closing, bad input
 //! - `limits`: too few watches, unreadable directories, polling, full queues
 //! - `parts`: each part by itself, as an embedding program uses it
@@ -16,6 +18,8 @@ mod basics;
 #[cfg(test)]
 mod editors;
 #[cfg(test)]
+mod foreign;
+#[cfg(test)]
 mod handles;
 #[cfg(test)]
 mod limits;
@@ -25,6 +29,8 @@ mod parts;
 mod polling;
 #[cfg(test)]
 mod races;
+#[cfg(test)]
+mod remote_files;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
