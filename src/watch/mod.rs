@@ -25,11 +25,14 @@
 //!
 //! [`ChangeSet`]: crate::change::ChangeSet
 
+mod budget;
 mod cookies;
 mod debounce;
+mod degraded;
 mod diff;
 mod error;
 mod explain;
+mod filesystem;
 mod git;
 mod handle;
 mod handler;

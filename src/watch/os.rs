@@ -9,12 +9,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode, CreateKind, Flag, ModifyKind, RemoveKind, RenameMode};
 use notify::{
@@ -29,6 +30,9 @@ use crate::watch::source::{AddProblem, Hint, HintKind, HintSink, Interest, RawSo
 const SHARDS_MAX: usize = 32;
 /// How many watches a shard takes before the next one is opened.
 const SHARD_WATCHES: usize = 320;
+
+/// How long we wait to be told of what we did: it is told at once, or never.
+const TELLING_TIME: Duration = Duration::from_secs(1);
 
 /// Watches directories through the system: inotify, by way of notify. Each shard has a thread of
 /// its own that calls the sink.
@@ -308,6 +312,10 @@ impl RawSource for OsWatcher {
         self.shards.len()
     }
 
+    fn tells_of(&mut self, dir: &Path) -> bool {
+        tells_of(dir).is_some()
+    }
+
     fn restart(&mut self) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         self.shards.clear();
@@ -320,6 +328,20 @@ impl RawSource for OsWatcher {
     fn n_watches(&self) -> usize {
         self.homes.len() + self.around.len()
     }
+}
+
+/// Opens `dir`, which needs no right to write and leaves no trace, and waits to be told of it.
+fn tells_of(dir: &Path) -> Option<()> {
+    let config = Config::default()
+        .with_event_kinds(EventKindMask::ACCESS_OPEN)
+        .with_follow_symlinks(false);
+    let (tx, rx) = mpsc::channel();
+    // Events after the first are of no interest to anybody.
+    let handler = move |event: notify::Result<Event>| drop(event.map(|_| tx.send(())));
+    let mut watcher = RecommendedWatcher::new(handler, config).ok()?;
+    watcher.update_paths(vec![watch_op(dir)]).ok()?;
+    drop(File::open(dir).ok()?);
+    rx.recv_timeout(TELLING_TIME).ok()
 }
 
 fn watch_op(path: &Path) -> PathOp {

@@ -4,7 +4,7 @@
 //! hint or one directory is taken in is in `reconcile.rs`, what surrounds the tree (its root, git)
 //! in `surroundings.rs`, what is done when events were lost or cannot be had in `recovery.rs`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::mem;
 use std::path::PathBuf;
@@ -15,14 +15,16 @@ use std::time::{Duration, Instant};
 
 use crate::change::ChangeSet;
 use crate::path::RelDir;
+use crate::watch::budget::Budget;
 use crate::watch::cookies::Cookies;
 use crate::watch::debounce::{Debouncer, Observed};
+use crate::watch::degraded::PollNotices;
 use crate::watch::error::{ErrorClass, ProcessingError};
 use crate::watch::explain::{AuditReport, Explanation};
 use crate::watch::git::Repo;
 use crate::watch::ignored::{Ignored, Rules};
 use crate::watch::metrics::WatchMetrics;
-use crate::watch::mounts::MountWatcher;
+use crate::watch::mounts::{MountWatcher, Mounts};
 use crate::watch::options::{Backend, WatchOptions, WatchUpdate};
 use crate::watch::outside::Outside;
 use crate::watch::poll::PollWatcher;
@@ -126,7 +128,9 @@ pub struct EventProcessor {
     pub(crate) spared: HashSet<RelDir>,
     pub(crate) unreadable: BTreeMap<RelDir, Retry>,
     pub(crate) poll: PollWatcher,
-    pub(crate) poll_reason: Option<PollReason>,
+    pub(crate) notices: PollNotices,
+    /// Who is polled for want of watches.
+    pub(crate) budget: Budget,
     pub(crate) debouncer: Debouncer,
     pub(crate) cookies: Option<Cookies<Purpose>>,
     /// Marks whose shards are gone.
@@ -138,15 +142,14 @@ pub struct EventProcessor {
     pub(crate) identity: Option<(u64, u64)>,
     pub(crate) mount_watcher: Option<MountWatcher>,
     /// What is mounted around the root.
-    pub(crate) mounts: BTreeSet<(u64, PathBuf)>,
-    /// File systems by device: whether they are to be polled.
-    pub(crate) networks: HashMap<u64, bool>,
+    pub(crate) mounts: Mounts,
+    /// File systems by device: why they are to be polled, if they are.
+    pub(crate) file_systems: HashMap<u64, Option<PollReason>>,
     pub(crate) last_id: u64,
     pub(crate) outside: Outside,
     /// Paths of the surroundings that changed while nobody watched them.
     pub(crate) missed: Vec<PathBuf>,
     pub(crate) recovery: Recovery,
-    pub(crate) warned_limit: usize,
     pub(crate) warned_lock: bool,
     pub(crate) warned_memory: bool,
     pub(crate) recorder: Option<Recorder>,
@@ -239,6 +242,9 @@ impl EventProcessor {
             paths.sort_unstable_by(|(a, _), (b, _)| a.as_os_str().cmp(b.as_os_str()));
             for (path, seen) in &paths {
                 self.take_hint(path, *seen);
+                for twin in self.mounts.twins_of(path) {
+                    self.take_hint(&twin, *seen);
+                }
             }
         }
         if mounts {
@@ -311,6 +317,7 @@ impl EventProcessor {
         if !due.is_empty() {
             self.poll_dirs(&due, now);
         }
+        self.promote_polled(now);
         if self.source.n_watches() > self.shared_tree_dirs() + STALE_WATCHES_MAX {
             self.compare_everything(now);
         }
@@ -377,6 +384,7 @@ impl EventProcessor {
             now,
         );
         self.first_pending.get_or_insert(now);
+        self.budget.note_told(|| observed.path.parent(), now);
         self.debouncer.push(observed, now);
     }
 

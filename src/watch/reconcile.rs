@@ -267,7 +267,7 @@ impl EventProcessor {
         } else {
             self.levels.remove(&task.dir);
         }
-        self.poll_if_network(&task.dir, listing.stat.dev, now);
+        self.poll_if_untold(&task.dir, listing.stat.dev, now);
         let mut found = Diff::default();
         {
             let tree = self.shared.tree.write();
@@ -369,7 +369,6 @@ impl EventProcessor {
             for task in tasks {
                 self.poll.add(&task.dir, now);
             }
-            self.poll_reason.get_or_insert(PollReason::Asked);
             return;
         }
         let root = &self.shared.root;
@@ -380,6 +379,7 @@ impl EventProcessor {
         if !self.poll.is_empty() {
             for task in tasks {
                 self.poll.remove(&task.dir);
+                self.budget.settle(&task.dir);
             }
         }
         for (path, problem) in refused {
@@ -392,15 +392,16 @@ impl EventProcessor {
             let reason = match problem {
                 // Reading it will tell.
                 AddProblem::Gone | AddProblem::Denied(_) => continue,
-                AddProblem::WatchLimit => PollReason::WatchLimit,
+                AddProblem::WatchLimit => {
+                    self.budget.refuse(&dir);
+                    PollReason::WatchLimit
+                }
                 AddProblem::InstanceLimit => PollReason::InstanceLimit,
                 AddProblem::Other(_) => PollReason::NoEvents,
             };
             self.poll.add(&dir, now);
             self.recovery.plan_retry(now);
-            if self.poll_reason != Some(PollReason::NoEvents) {
-                self.poll_reason = Some(reason);
-            }
+            self.notices.note(reason, &dir);
         }
     }
 
@@ -412,6 +413,7 @@ impl EventProcessor {
             let tasks: Vec<Task> = self.task(dir).into_iter().collect();
             self.read(tasks, Depth::Shallow, Report::Changes, now);
             if self.debouncer.len() != before {
+                self.budget.note_found(dir, now);
                 changed.push(dir.clone());
             }
         }
@@ -437,6 +439,7 @@ impl EventProcessor {
             outer: self.ignored.outer().clone(),
         };
         self.read(vec![task], Depth::Deep, Report::Changes, now);
+        self.share_watches(now);
     }
 
     /// An ignore file in `dir` has changed: everything below is looked at under the new rules.
@@ -600,6 +603,7 @@ impl EventProcessor {
             self.spared.remove(&dir);
             self.unreadable.remove(&dir);
             self.poll.remove(&dir);
+            self.budget.settle(&dir);
         }
     }
 

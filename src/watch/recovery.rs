@@ -117,9 +117,10 @@ impl EventProcessor {
     /// Gives up on the system's watcher, for a while.
     pub(crate) fn poll_everything(&mut self, reason: PollReason, now: Instant) {
         self.restart_source();
-        self.poll_reason = Some(reason);
+        self.notices.note(reason, &RelDir::ROOT);
         self.options.backend = Backend::Poll;
         self.recovery.has_given_up = true;
+        self.budget.clear();
         self.recovery.plan_retry(now);
         self.watch_surroundings();
         self.rescan(now);
@@ -133,8 +134,8 @@ impl EventProcessor {
         self.shared.metrics.retries.fetch_add(1, Relaxed);
         if std::mem::take(&mut self.recovery.has_given_up) {
             self.options.backend = Backend::Auto;
-            self.poll_reason = None;
             self.poll.clear();
+            self.budget.clear();
             self.compare_everything(now);
             self.start_probe(now);
             return;
@@ -148,10 +149,10 @@ impl EventProcessor {
         let native: Vec<RelDir> = dirs.into_iter().filter(is_native).collect();
         // Watched first, read after, as always.
         self.read(tasks(self, &native), Depth::Shallow, Report::Changes, now);
+        self.share_watches(now);
         self.watch_surroundings();
         if self.poll.is_empty() {
-            self.poll_reason = None;
-            self.warned_limit = 0;
+            self.notices.clear();
             self.recovery.factor = 1;
         }
     }

@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use crate::change::ChangeSet;
+use crate::watch::budget::Budget;
 use crate::watch::cookies::Cookies;
 use crate::watch::debounce::Debouncer;
+use crate::watch::degraded::PollNotices;
 use crate::watch::error::{CreationError, SystemError, WatchError};
 use crate::watch::ignored::Ignored;
 use crate::watch::manager::SourceFactory;
 use crate::watch::metrics::WatchMetrics;
-use crate::watch::mounts::{MountWatcher, mounts_around};
+use crate::watch::mounts::{MountWatcher, Mounts};
 use crate::watch::options::WatchOptions;
 use crate::watch::outside::Outside;
 use crate::watch::poll::PollWatcher;
@@ -130,7 +132,8 @@ impl EventProcessor {
             spared: HashSet::new(),
             unreadable: BTreeMap::new(),
             poll: PollWatcher::new(options.poll_interval),
-            poll_reason: None,
+            notices: PollNotices::default(),
+            budget: Budget::new(options.poll_interval),
             debouncer: Debouncer::new(options.debounce, options.debounce_max),
             cookies: Some(cookies),
             stranded: Vec::new(),
@@ -140,13 +143,12 @@ impl EventProcessor {
             // Without it, a mount over a directory is seen with the next set or `sync`.
             mount_watcher: MountWatcher::start(Arc::<EventQueue<Command>>::clone(&shared.queue))
                 .ok(),
-            mounts: mounts_around(&shared.root),
-            networks: HashMap::new(),
+            mounts: Mounts::around(&shared.root),
+            file_systems: HashMap::new(),
             last_id: 0,
             outside: Outside::new(options.poll_interval),
             missed: Vec::new(),
             recovery: Recovery::new(options.poll_interval),
-            warned_limit: 0,
             warned_lock: false,
             warned_memory: false,
             recorder,

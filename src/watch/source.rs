@@ -112,6 +112,13 @@ pub trait RawSource: Send {
     /// Returns how many shards tell of marks; none when nothing can be watched.
     fn watch_in_every_shard(&mut self, dir: &std::path::Path) -> usize;
 
+    /// Whether what happens in `dir` is told, on a file system of which that is not known. Tried
+    /// without changing anything there; may block for a moment. `false` if it cannot be tried.
+    fn tells_of(&mut self, dir: &std::path::Path) -> bool {
+        let _ = dir;
+        true
+    }
+
     /// Drops every watch and starts afresh.
     fn restart(&mut self);
 

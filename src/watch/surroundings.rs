@@ -4,32 +4,29 @@
 //! the tree count; git says through its lock that it is at work.
 
 use std::collections::HashSet;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
-use std::{fs, mem};
 
 use crate::change::FileType;
 use crate::disk::FileStat;
 use crate::path::{RelDir, RelPath};
-use crate::watch::error::sysctl_command;
+use crate::watch::filesystem::{Telling, telling};
 use crate::watch::git::Repo;
 use crate::watch::ignored::{Ignored, Rules};
-use crate::watch::mounts::mounts_around;
+use crate::watch::mounts::Mounts;
 use crate::watch::options::Backend;
 use crate::watch::processor::{EventProcessor, WatchState};
 use crate::watch::queue::Seen;
 use crate::watch::reconcile::{Depth, Report, Task};
 use crate::watch::source::{AddProblem, Interest};
-use crate::watch::walk::{Standing, stat};
+use crate::watch::walk::{Standing, absolute, stat};
 use crate::watch::warning::{PollReason, Warning};
 
 /// How many repositories' locks are watched: those found first.
 const REPOS_MAX: usize = 64;
-
-/// A degradation is said again once it is this many times as large.
-const MUCH_WORSE: usize = 8;
 
 /// A hint that stands for whatever may have happened.
 const SOMETHING: Seen = Seen {
@@ -70,6 +67,7 @@ impl EventProcessor {
             outer: self.ignored.outer().clone(),
         };
         self.read(vec![task], Depth::Deep, Report::Nothing, now);
+        self.share_watches(now);
         self.start_probe(now);
         self.refresh_figures();
     }
@@ -155,6 +153,7 @@ impl EventProcessor {
                 self.identity = None;
                 self.restart_source();
                 self.poll.clear();
+                self.budget.clear();
                 let path = self.shared.root.clone();
                 self.warn(&Warning::RootDetached { path });
             }
@@ -180,13 +179,16 @@ impl EventProcessor {
 
     /// Something was mounted or unmounted: looks at what that hides or uncovers.
     pub(crate) fn check_mounts(&mut self, now: Instant) {
-        let new = mounts_around(&self.shared.root);
+        let new = Mounts::around(&self.shared.root);
         let old = std::mem::replace(&mut self.mounts, new.clone());
+        // What is mounted next may get the number of what was there.
+        self.file_systems.clear();
         let seen = Seen {
             structural: true,
             ..Seen::default()
         };
-        let mut paths: Vec<&PathBuf> = old.symmetric_difference(&new).map(|(_, at)| at).collect();
+        let differ = old.around.symmetric_difference(&new.around);
+        let mut paths: Vec<&PathBuf> = differ.map(|(_, at)| at).collect();
         paths.dedup();
         for path in paths {
             self.take_hint(path, seen);
@@ -351,60 +353,29 @@ impl EventProcessor {
         }
     }
 
-    /// Polls a directory of a file system that does not report what other machines do to it.
-    pub(crate) fn poll_if_network(&mut self, dir: &RelDir, dev: u64, now: Instant) {
+    /// Polls a directory of a file system on which the system does not tell of all changes. What
+    /// it does tell is told sooner.
+    pub(crate) fn poll_if_untold(&mut self, dir: &RelDir, dev: u64, now: Instant) {
         if self.options.backend != Backend::Auto {
             return;
         }
-        let root = &self.shared.root;
-        let is_network = *self
-            .networks
-            .entry(dev)
-            .or_insert_with(|| is_network(&crate::watch::walk::absolute(root, dir)));
-        if is_network {
+        let known = self.file_systems.get(&dev).copied();
+        let reason = known.unwrap_or_else(|| {
+            let reason = self.why_untold(&absolute(&self.shared.root, dir));
+            self.file_systems.insert(dev, reason);
+            reason
+        });
+        if let Some(reason) = reason {
             self.poll.add(dir, now);
-            self.poll_reason
-                .get_or_insert(PollReason::NetworkFileSystem);
+            self.notices.note(reason, dir);
         }
     }
 
-    /// Says once, and again when it got much worse, that and why directories are polled.
-    pub(crate) fn warn_of_polling(&mut self) {
-        let polled = self.poll.len();
-        let Some(reason) = self.poll_reason else {
-            return;
-        };
-        if polled == 0 || polled < self.warned_limit * MUCH_WORSE || reason == PollReason::Asked {
-            return;
-        }
-        self.warned_limit = polled;
-        let watched_dirs = self.source.n_watches();
-        if reason == PollReason::WatchLimit {
-            let (sysctl, limit) = limit_of("watches");
-            let needed = (watched_dirs + polled) as u64;
-            self.warn(&Warning::LimitReached {
-                watched_dirs,
-                polled_dirs: polled,
-                limit,
-                sysctl,
-                suggested: (limit.unwrap_or(0) + needed)
-                    .next_power_of_two()
-                    .max(65_536),
-            });
-        } else {
-            let path = self.poll.first().cloned().unwrap_or(RelDir::ROOT);
-            let advice = (reason == PollReason::InstanceLimit).then(|| {
-                let (setting, limit) = limit_of("instances");
-                let enough = (limit.unwrap_or(0) * 2).max(1_024);
-                let command = sysctl_command(setting, enough);
-                format!("{command} (or raise the limit on open files: `ulimit -n`)")
-            });
-            self.warn(&Warning::Polling {
-                polled_dirs: polled,
-                reason,
-                path: crate::watch::walk::absolute(&self.shared.root, &path),
-                advice,
-            });
+    fn why_untold(&mut self, path: &Path) -> Option<PollReason> {
+        match telling(path) {
+            Telling::All => None,
+            Telling::Ours => Some(PollReason::NetworkFileSystem),
+            Telling::Unknown => (!self.source.tells_of(path)).then_some(PollReason::NoEvents),
         }
     }
 
@@ -453,51 +424,4 @@ impl EventProcessor {
 
 fn state_of(path: &Path) -> Option<FileStat> {
     stat(path).ok()
-}
-
-/// The limit on `"watches"` or `"instances"` that binds here: its setting and its value.
-fn limit_of(what: &str) -> (&'static str, Option<u64>) {
-    let read = |path: String| -> Option<u64> { fs::read_to_string(path).ok()?.trim().parse().ok() };
-    let user = read(format!("/proc/sys/user/max_inotify_{what}"));
-    let all = read(format!("/proc/sys/fs/inotify/max_user_{what}"));
-    let (of_user, of_all) = if what == "watches" {
-        ("user.max_inotify_watches", "fs.inotify.max_user_watches")
-    } else {
-        (
-            "user.max_inotify_instances",
-            "fs.inotify.max_user_instances",
-        )
-    };
-    match (user, all) {
-        (Some(user), Some(all)) if user < all => (of_user, Some(user)),
-        (_, all) => (of_all, all),
-    }
-}
-
-/// Whether other machines may change files on the mount that `path` lies on.
-fn is_network(path: &Path) -> bool {
-    let Ok(stat) = rustix::fs::statfs(path) else {
-        return false;
-    };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the magic numbers have 32 bits, whatever the field"
-    )]
-    let magic = stat.f_type as u32;
-    matches!(
-        magic,
-        0x6969 // NFS
-            | 0xff53_4d42 // CIFS
-            | 0xfe53_4d42 // SMB2
-            | 0x517b // SMB
-            | 0x0102_1997 // 9p
-            | 0x6573_5546 // FUSE and virtiofs
-            | 0x786f_4256 // VirtualBox shares
-            | 0x00c3_6400 // Ceph
-            | 0x5346_414f // AFS
-            | 0x7375_7245 // Coda
-            | 0x0bd0_0bd0 // Lustre
-            | 0xbacb_acbc // VMware shares
-    )
 }

@@ -11,7 +11,7 @@ use crate::watch::error::{
 };
 
 /// Why directories are polled instead of watched by the system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PollReason {
     /// The options ask for it.
@@ -22,7 +22,8 @@ pub enum PollReason {
     InstanceLimit,
     /// The file system does not report what other machines do to it.
     NetworkFileSystem,
-    /// Marks do not come back: the system's watcher does not work here.
+    /// Marks do not come back, or opening a directory is not told: the system's watcher does not
+    /// work here.
     NoEvents,
     /// The system loses events again and again; its watcher is tried again later.
     LosesEvents,

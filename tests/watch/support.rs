@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use watchrun::change::{Change, ChangeKind, ChangeSet};
@@ -151,4 +152,34 @@ pub(crate) fn await_all(watch: &WatchHandle, expected: &[&str]) {
             None => panic!("waited for {expected:?}, told {told:?}"),
         }
     }
+}
+
+/// Set in a process that [`run_inside`] has started.
+pub(crate) const INSIDE: &str = "WATCHRUN_TEST_INSIDE";
+
+/// Runs one test of this binary in a user namespace of its own, after `setup`. `false` when the
+/// system does not allow namespaces.
+pub(crate) fn run_inside(test: &str, setup: &str) -> bool {
+    run_inside_as(&["--map-root-user", "--mount"], test, setup)
+}
+
+/// As [`run_inside`], with other arguments for the namespace.
+pub(crate) fn run_inside_as(arguments: &[&str], test: &str, setup: &str) -> bool {
+    let own = std::env::current_exe().unwrap();
+    let command = format!("{setup} || exit 77; exec \"$0\" --exact {test} --nocapture");
+    let output = Command::new("unshare")
+        .arg("--user")
+        .args(arguments)
+        .args(["sh", "-c", &command])
+        .arg(own)
+        .env(INSIDE, "1")
+        .output();
+    let Ok(output) = output else { return false };
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    if printed.contains("Operation not permitted") || output.status.code() == Some(77) {
+        return false;
+    }
+    assert!(output.status.success(), "{printed}");
+    true
 }
