@@ -53,7 +53,9 @@ impl EventProcessor {
         let polled_dirs = self.poll.len();
         for (reason, dir) in self.notices.take_due(polled_dirs) {
             let warning = match reason {
-                PollReason::WatchLimit => limit_reached(self.source.n_watches(), polled_dirs),
+                PollReason::WatchLimit => {
+                    limit_reached(self.watched_of(self.shared_tree_dirs()), polled_dirs)
+                }
                 _ => Warning::Polling {
                     polled_dirs,
                     reason,

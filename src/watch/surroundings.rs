@@ -389,6 +389,11 @@ impl EventProcessor {
         self.tree().n_dirs()
     }
 
+    /// How many of `n_dirs` directories, all of the tree, the system watches.
+    pub(crate) fn watched_of(&self, n_dirs: usize) -> usize {
+        n_dirs.saturating_sub(self.poll.len() + self.unreadable.len())
+    }
+
     /// Brings the figures that handles read up to date.
     pub(crate) fn refresh_figures(&mut self) {
         let (n_files, n_dirs, bytes) = {
@@ -398,7 +403,7 @@ impl EventProcessor {
         let metrics = &self.shared.metrics;
         let polled = self.poll.len();
         let unreadable = self.unreadable.len();
-        let watched = n_dirs.saturating_sub(polled).saturating_sub(unreadable);
+        let watched = self.watched_of(n_dirs);
         metrics.files.store(n_files, Relaxed);
         metrics.watched_dirs.store(watched, Relaxed);
         metrics.polled_dirs.store(polled, Relaxed);

@@ -42,11 +42,15 @@ fn too_few_watches_are_said_with_the_setting_and_the_rest_is_polled() {
     let Warning::LimitReached {
         limit: value,
         sysctl,
+        watched_dirs,
+        polled_dirs,
         ..
     } = limit
     else {
         panic!("{limit:?}")
     };
+    let told = (*watched_dirs, *polled_dirs);
+    assert_eq!(told, (status.watched_dirs, status.polled_dirs));
     assert_eq!((*value, *sysctl), (Some(50), "user.max_inotify_watches"));
     assert!(
         limit
