@@ -4,7 +4,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use watchrun::watch::{Backend, OverflowPolicy, Warning, WatchOptions, WatchState, Watched};
+use watchrun::watch::{
+    Backend, OverflowPolicy, Warning, WatchOptions, WatchState, WatchStatus, Watched,
+};
 
 use crate::support::{INSIDE, PATIENCE, Tree, check_exact, run_inside, run_inside_as, seen};
 
@@ -34,30 +36,7 @@ fn too_few_watches_are_said_with_the_setting_and_the_rest_is_polled() {
         (now.state, now.watched_dirs, now.polled_dirs),
         (status.state, status.watched_dirs, status.polled_dirs)
     );
-    let warnings = watch.take_warnings();
-    let limit = warnings
-        .iter()
-        .find(|w| w.kind() == "limit_reached")
-        .unwrap();
-    let Warning::LimitReached {
-        limit: value,
-        sysctl,
-        watched_dirs,
-        polled_dirs,
-        ..
-    } = limit
-    else {
-        panic!("{limit:?}")
-    };
-    let told = (*watched_dirs, *polled_dirs);
-    assert_eq!(told, (status.watched_dirs, status.polled_dirs));
-    assert_eq!((*value, *sysctl), (Some(50), "user.max_inotify_watches"));
-    assert!(
-        limit
-            .hint()
-            .unwrap()
-            .starts_with("sudo sysctl user.max_inotify_watches=")
-    );
+    check_limit_warning(&watch.take_warnings(), &status);
     for n in [0, 199] {
         tree.write(&format!("d{n:03}/f"), "changed");
         tree.write(&format!("d{n:03}/new/deep"), "x");
@@ -82,6 +61,28 @@ fn too_few_watches_are_said_with_the_setting_and_the_rest_is_polled() {
     }
     assert!(watch.status().watched_dirs <= 50);
     check_exact(&watch);
+}
+
+/// The warning at the limit names the setting and has the numbers of `status`.
+#[track_caller]
+fn check_limit_warning(warnings: &[Warning], status: &WatchStatus) {
+    let mut limits = warnings.iter().filter(|w| w.kind() == "limit_reached");
+    let limit = limits.next().unwrap();
+    let Warning::LimitReached {
+        watched_dirs,
+        polled_dirs,
+        limit: value,
+        sysctl,
+        ..
+    } = limit
+    else {
+        panic!("{limit:?}")
+    };
+    let told = (*watched_dirs, *polled_dirs);
+    assert_eq!(told, (status.watched_dirs, status.polled_dirs));
+    assert_eq!((*value, *sysctl), (Some(50), "user.max_inotify_watches"));
+    let hint = limit.hint().unwrap();
+    assert!(hint.starts_with("sudo sysctl user.max_inotify_watches="));
 }
 
 #[test]
