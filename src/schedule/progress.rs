@@ -36,8 +36,6 @@ pub(super) struct Progress {
     pub(super) seen: Option<u64>,
     /// The next run follows from one whose inputs moved.
     pub(super) again: bool,
-    /// It was left to end and did not, and is not known to have ever ended by itself.
-    pub(super) endless: bool,
     /// How long the next run is poised before its command starts.
     pub(super) poise: Option<Duration>,
     /// It moved its inputs too often: whatever key it has now, it rests, and ended like this.

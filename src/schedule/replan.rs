@@ -48,7 +48,7 @@ impl Driver {
             if let Some(before) = before {
                 moved_to[before] = Some(id);
                 self.progress[id] = std::mem::take(&mut progress[before]);
-                self.schedule.set_endless(id, self.progress[id].endless);
+                self.schedule.set_endless(id, schedule.is_endless(before));
                 self.schedule.adopt(id, schedule.state(before), same);
             }
             if !same && selection.holds(id) {

@@ -420,7 +420,7 @@ impl Driver {
         progress.cancel = None;
         progress.lock = None;
         if outcome != Outcome::Cancelled {
-            self.set_endless(id, false);
+            self.schedule.set_endless(id, false);
         }
         self.schedule.ended(id, outcome, again);
     }

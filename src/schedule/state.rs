@@ -351,7 +351,12 @@ impl Schedule {
         self.restarts[id] = RESTARTS_MAX;
     }
 
-    /// Whether `id` does not end by itself: `auto` does not wait for its end then.
+    /// Whether `id` is known not to end by itself.
+    pub fn is_endless(&self, id: TaskId) -> bool {
+        self.endless[id]
+    }
+
+    /// Notes whether `id` does not end by itself: `auto` does not wait for its end then.
     pub fn set_endless(&mut self, id: TaskId, endless: bool) {
         self.endless[id] = endless;
     }

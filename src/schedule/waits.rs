@@ -52,7 +52,8 @@ impl Driver {
         let lingering: Vec<TaskId> = self.lingering.iter().filter_map(due).collect();
         for id in lingering {
             self.lingering.remove(&id);
-            self.set_endless(id, self.typical(id).is_none());
+            let never_ended = self.typical(id).is_none();
+            self.schedule.set_endless(id, never_ended);
             self.schedule.stop_waiting_for(id);
         }
         self.pump();
@@ -65,12 +66,6 @@ impl Driver {
             let until = now + patience(self.typical(id));
             self.lingering.entry(id).or_insert(until);
         }
-    }
-
-    /// Notes whether `id` is one that does not end by itself.
-    pub(super) fn set_endless(&mut self, id: TaskId, endless: bool) {
-        self.progress[id].endless = endless;
-        self.schedule.set_endless(id, endless);
     }
 
     fn typical(&self, id: TaskId) -> Option<Duration> {
