@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -17,7 +18,7 @@ use crate::exec::cancel::Waker;
 use crate::exec::guardian::Guardian;
 use crate::exec::procfs::{Children, Stat};
 use crate::exec::registry::{Place, Registry};
-use crate::exec::spawn::{self, Leader, Leads};
+use crate::exec::spawn::{self, Ends, Leader, Leads};
 use crate::exec::terminal::{Loan, owns_terminal};
 use crate::exec::tree::{Kin, Tree};
 use crate::exec::watch::{Cause, Watch};
@@ -67,6 +68,8 @@ pub struct OsExecutor {
     path: OsString,
     tree: Option<OsString>,
     helper: Option<Vec<OsString>>,
+    /// `/dev/null`, what captured commands read.
+    null: OwnedFd,
     /// Whether commands would share a terminal with this process.
     has_terminal: bool,
     guardian: OnceLock<Option<Guardian>>,
@@ -88,7 +91,9 @@ impl OsExecutor {
         let children = Children::of_main_thread().map_err(ExecError::Proc)?;
         let has_terminal = Stat::own().map_err(ExecError::Proc)?.has_terminal;
         let registry = Registry::new().map_err(ExecError::Descriptor)?;
+        let null = File::open("/dev/null").map_err(ExecError::Descriptor)?;
         Ok(Self {
+            null: null.into(),
             kin: Kin {
                 registry,
                 children,
@@ -196,7 +201,11 @@ impl OsExecutor {
             Terminal::Captured if self.has_terminal => Leads::Session,
             Terminal::Captured | Terminal::Owned => Leads::Group,
         };
-        let leader = spawn::start(command, tree, &self.path, input.as_ref(), leads)?;
+        let ends = input.as_ref().map(|output| Ends {
+            input: &self.null,
+            output,
+        });
+        let leader = spawn::start(command, tree, &self.path, ends, leads)?;
         self.kin.registry.started(place, leader.pid());
         match pidfd_open(leader.pid(), PidfdFlags::empty()) {
             Ok(pidfd) => Ok((leader, pidfd, output)),

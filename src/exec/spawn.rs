@@ -70,14 +70,23 @@ pub(super) enum Leads {
     Session,
 }
 
+/// What a command that is captured reads from and writes to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends<'a> {
+    /// Is empty.
+    pub(super) input: &'a OwnedFd,
+    /// The writing end of a pipe.
+    pub(super) output: &'a OwnedFd,
+}
+
 /// Starts `command` as the leader of a process group of its own. `tree` is the value of the tree
 /// variable, `path` where to look when the command's own environment has no `PATH`. Both outputs
-/// go to `output` and the input is empty; without an `output` it has those of this process.
+/// go to a pipe and the input is empty; without `ends` it has those of this process.
 pub(super) fn start(
     command: &Command,
     tree: OsString,
     path: &OsStr,
-    output: Option<&OwnedFd>,
+    ends: Option<Ends<'_>>,
     leads: Leads,
 ) -> Result<Leader, SpawnError> {
     let Some((name, arguments)) = command.words.split_first() else {
@@ -90,7 +99,7 @@ pub(super) fn start(
     let launch = Launch {
         dir: &command.dir,
         env: &env,
-        output,
+        ends,
         leads,
     };
     match launch.start(&program, name, arguments) {
@@ -132,18 +141,20 @@ pub(super) fn start_helper(
 struct Launch<'a> {
     dir: &'a Path,
     env: &'a [(OsString, OsString)],
-    output: Option<&'a OwnedFd>,
+    ends: Option<Ends<'a>>,
     leads: Leads,
 }
 
 impl Launch<'_> {
     fn start(&self, program: &Path, name: &OsStr, words: &[OsString]) -> io::Result<Leader> {
-        let outputs = match self.output {
-            Some(pipe) => Some((pipe.try_clone()?, pipe.try_clone()?)),
+        let ends = match self.ends {
+            Some(Ends { input, output }) => {
+                Some((input.try_clone()?, output.try_clone()?, output.try_clone()?))
+            }
             None => None,
         };
         // duct's hook may be called more than once by its type; what it gives away is taken once.
-        let once = Mutex::new(Some((outputs, self.env.to_vec())));
+        let once = Mutex::new(Some((ends, self.env.to_vec())));
         let (name, leads) = (name.to_owned(), self.leads);
         let expression = duct::cmd(program, words)
             .dir(self.dir)
@@ -157,10 +168,10 @@ impl Launch<'_> {
                     Leads::Session => detach(os)?,
                 }
                 let taken = once.lock().unwrap_or_else(PoisonError::into_inner).take();
-                if let Some((outputs, env)) = taken {
+                if let Some((ends, env)) = taken {
                     os.envs(env);
-                    if let Some((out, err)) = outputs {
-                        os.stdin(Stdio::null()).stdout(out).stderr(err);
+                    if let Some((input, out, err)) = ends {
+                        os.stdin(input).stdout(out).stderr(err);
                     }
                 }
                 Ok(())
