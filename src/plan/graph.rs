@@ -33,6 +33,13 @@ pub struct Node {
     pub terminal: Terminal,
 }
 
+impl Node {
+    /// Whether a slot of the jobs is all that it takes.
+    pub fn takes_a_job_alone(&self) -> bool {
+        self.role == Role::Command && self.pool.is_none() && self.terminal == Terminal::Captured
+    }
+}
+
 /// Tasks and their edges, in both directions. Acyclic.
 #[derive(Clone, Debug)]
 pub struct Graph {
@@ -85,6 +92,11 @@ impl Graph {
     /// What comes after `id`, in watchfile order.
     pub fn followers(&self, id: TaskId) -> &[TaskId] {
         &self.followers[id]
+    }
+
+    /// Whether anything depends on `id` or comes after it.
+    pub fn is_awaited(&self, id: TaskId) -> bool {
+        !self.dependents[id].is_empty() || !self.followers[id].is_empty()
     }
 
     /// What depends on `id`, directly or not; each once.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::event::{RunEvent, TaskFinished};
 use super::progress::Progress;
-use super::run::{Driver, Serial};
+use super::report::Serial;
+use super::run::Driver;
 use super::state::{Schedule, TaskState};
 use crate::disk::DiskLock;
 use crate::outcome::Outcome;

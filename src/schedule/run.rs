@@ -6,29 +6,30 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::bring::Brought;
+use super::ahead::Ahead;
 use super::event::{RunEvent, TaskFinished};
-use super::lines::Lines;
 use super::progress::Progress;
 use super::replan::Leaving;
+use super::report::{News, Report, Send, Serial, Urgency};
 use super::services::Services;
 use super::slots::Limits;
 use super::state::{Checked, Schedule, TaskState, Ticket};
-use super::step::{self, Assignment, Errand, Executed, Look, Ports, Prepared, Probes};
+use super::step::{self, Assignment, Ports, Probes};
 use super::wave::Wave;
 use crate::digest::Digest;
-use crate::exec::{Cancel, ServiceEvent};
 use crate::outcome::Outcome;
 use crate::parallel;
 use crate::plan::{Plan, Selection};
-use crate::state::{Demand, Finished, Moved, Ran, Restored, StateError, group_product};
+use crate::state::{Demand, group_product};
 use crate::task_id::{TaskId, TaskMap, TaskName};
 use crate::watchfile::{Caching, TaskKind};
+
+/// How many checks that are over at once are made before other things have their turn.
+const QUICK_CHECKS_MAX: usize = 64;
 
 /// Why the threads that run commands could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -55,59 +56,6 @@ pub struct DriverOptions {
     pub demand: Demand,
 }
 
-/// What a worker tells the coordinator. To be handed to [`Driver::handle`], unread.
-pub struct Report {
-    pub(super) serial: Serial,
-    pub(super) news: News,
-}
-
-/// Names one piece of work in flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Serial(u64);
-
-pub(super) enum News {
-    Examined {
-        epoch: u64,
-        ticket: Ticket,
-        look: Box<Look>,
-    },
-    Prepared(Box<Result<Prepared, StateError>>),
-    /// The commands of this errand run now, on the thread that reports it.
-    Started(Box<Errand>),
-    /// What the store had, once it is seen.
-    Restored(Restored),
-    Output(Lines),
-    Executed(Executed),
-    Finished(Duration, Result<Finished, StateError>),
-    /// A command failed, and that is noted.
-    Failed {
-        outcome: Outcome,
-        took: Duration,
-        moved: Option<Moved>,
-    },
-    /// A step around the start of a service is over.
-    Brought(Brought),
-    Service(ServiceEvent),
-}
-
-impl Report {
-    /// Whether it is a piece of output: there may be any number of those.
-    pub fn is_output(&self) -> bool {
-        matches!(
-            self.news,
-            News::Output(_) | News::Service(ServiceEvent::Output(_))
-        )
-    }
-
-    /// Whether it only passes on what a service that is up does: nothing follows from it.
-    pub fn is_chatter(&self) -> bool {
-        matches!(self.news, News::Service(ServiceEvent::Output(_)))
-    }
-}
-
-/// Sends a report to the coordinator's inbox. May block while that is full.
-pub type Send = Arc<dyn Fn(Report) + std::marker::Send + Sync>;
-
 /// Runs the tasks of a plan. See the module.
 pub struct Driver {
     pub(super) ports: Arc<Ports>,
@@ -117,6 +65,7 @@ pub struct Driver {
     pub(super) progress: TaskMap<Progress>,
     pub(super) probes: Arc<Probes>,
     pub(super) pool: ThreadPool,
+    pub(super) ahead: Arc<Ahead>,
     pub(super) send: Send,
     pub(super) observe: Box<dyn FnMut(RunEvent)>,
     /// What is in flight, and for which task; `None`: for one that the plan no longer has.
@@ -127,6 +76,8 @@ pub struct Driver {
     pub(super) poised: BTreeMap<TaskId, Instant>,
     /// Running tasks that `auto` leaves to end though they have to start over, and until when.
     pub(super) lingering: BTreeMap<TaskId, Instant>,
+    /// Until then reports may come that can wait.
+    pub(super) listening: Option<Instant>,
     pub(super) wave: Option<Wave>,
     pub(super) runs: u64,
     /// Counts plans: what was looked at for an earlier one says nothing about this one.
@@ -161,6 +112,7 @@ impl Driver {
             progress: TaskMap::from_fn(plan.tasks().len(), |_| Progress::default()),
             probes: Arc::default(),
             pool,
+            ahead: Arc::default(),
             send,
             observe,
             flights: BTreeMap::new(),
@@ -168,6 +120,7 @@ impl Driver {
             last_serial: 0,
             poised: BTreeMap::new(),
             lingering: BTreeMap::new(),
+            listening: None,
             wave: None,
             runs: 0,
             epoch: 0,
@@ -193,6 +146,7 @@ impl Driver {
     /// Says that what `ids` depend on may have changed. `ids` is closed over dependents. Nothing
     /// is reported unless one of them turns out to be stale.
     pub fn change(&mut self, ids: &[TaskId]) {
+        self.recall();
         for &id in ids {
             if !matches!(self.schedule.state(id), TaskState::Running(_)) {
                 self.progress[id].comes_from_outside();
@@ -236,7 +190,21 @@ impl Driver {
 
     /// Takes what a worker reported.
     pub fn handle(&mut self, report: Report) {
-        let Report { serial, news } = report;
+        // What is told of from here on has lasted: a crash does not take it back.
+        self.ports.engine.flush();
+        let Report {
+            serial,
+            news,
+            urgency,
+        } = report;
+        if news.is_good() {
+            self.look_who_started();
+        } else {
+            self.recall();
+        }
+        if urgency == Urgency::CanWait {
+            self.listen();
+        }
         let news = match news {
             News::Service(event) => {
                 self.service_event(serial, event);
@@ -264,6 +232,7 @@ impl Driver {
 
     /// Starts nothing any more and stops what runs: with its signal and grace, or at once.
     pub fn stop(&mut self, how: StopAll) {
+        self.recall();
         self.schedule.halt();
         self.services.close();
         self.probes.cancel.cancel();
@@ -340,17 +309,9 @@ impl Driver {
 
     /// Asks the schedule until it has nothing more to say.
     pub(super) fn pump(&mut self) {
-        // A worker that waits for its part of a scan takes on further checks, one inside the
-        // other: the number bounds its stack.
-        let checks_max = 4 * rayon::current_num_threads();
+        let mut quick_checks = QUICK_CHECKS_MAX;
         loop {
-            let mut idle = true;
-            while self.checks < checks_max
-                && let Some(ticket) = self.schedule.next_check()
-            {
-                idle = false;
-                self.check(ticket);
-            }
+            let mut idle = !self.check_some(&mut quick_checks);
             while let Some(id) = self.schedule.next_stop() {
                 idle = false;
                 if !self.withdraw(id)
@@ -373,6 +334,7 @@ impl Driver {
                 break;
             }
         }
+        self.look_ahead();
         if self.schedule.is_settled() && self.options.mode == Mode::Once {
             self.services.close();
         }
@@ -386,7 +348,26 @@ impl Driver {
         }
     }
 
-    fn check(&mut self, ticket: Ticket) {
+    /// Begins to check what can be; whether there was anything. Checks that read no file are done
+    /// here, at most so many of them as long as something else goes on: starts would have to wait.
+    fn check_some(&mut self, quick_checks: &mut usize) -> bool {
+        // A worker that waits for its part of a scan takes on further checks, one inside the
+        // other: the number bounds its stack.
+        let checks_max = 4 * rayon::current_num_threads();
+        let mut any = false;
+        while self.checks < checks_max
+            && (*quick_checks > 0 || self.flights.is_empty())
+            && let Some(ticket) = self.schedule.next_check()
+        {
+            any = true;
+            if self.check(ticket) == Pace::Quick {
+                *quick_checks = quick_checks.saturating_sub(1);
+            }
+        }
+        any
+    }
+
+    fn check(&mut self, ticket: Ticket) -> Pace {
         let id = ticket.task;
         let deps = self.products_of(id);
         if self.plan.task(id).kind == TaskKind::Group {
@@ -405,9 +386,14 @@ impl Driver {
                     TaskFinished::without_process(0, self.plan.name(id), outcome),
                 );
             }
-            return;
+            return Pace::Quick;
         }
         let assignment = self.assignment(id, deps);
+        if assignment.reads_no_file() {
+            let look = step::examine(&self.ports, &assignment);
+            self.examined(ticket, look);
+            return Pace::Quick;
+        }
         let epoch = self.epoch;
         self.checks += 1;
         self.launch(id, move |ports| {
@@ -418,119 +404,7 @@ impl Driver {
                 look,
             }
         });
-    }
-
-    /// What the schedule started: one thread prepares it and runs it, unless the store may have
-    /// its result or another process has the task.
-    fn start(&mut self, id: TaskId) {
-        if self.is_service(id) {
-            return self.bring_up(id);
-        }
-        if self.options.mode == Mode::Watching
-            && let Some(endless) = self.progress[id].rush.start(Instant::now())
-        {
-            let reason = self.warn_of_endless_starts(id, endless);
-            return self.refused(id, reason);
-        }
-        let progress = &mut self.progress[id];
-        progress.attempt = 1;
-        let cancel = progress.cancel.insert(Cancel::new()).clone();
-        let start = progress.kind_of_start();
-        let examined = progress.examined();
-        let is_poised = progress.poise.is_some();
-        let assignment = self.assignment(id, self.products_of(id));
-        self.launch_job(id, move |ports, report| {
-            match step::prepare(ports, &assignment, &examined, start) {
-                // The terminal is made ready for a task that owns it by who hears of its start.
-                Prepared::Run(errand) if !assignment.owns_terminal() && !is_poised => {
-                    let commands = Arc::clone(&errand.commands);
-                    let examined = errand.examined.clone();
-                    report(News::Started(Box::new(errand)));
-                    let mut lines = |lines| report(News::Output(lines));
-                    let executed = step::execute(ports, &commands, &cancel, &mut lines);
-                    if executed.has_succeeded() && assignment.is_light(ports) {
-                        let ran = Ran {
-                            duration: executed.took,
-                            attempts: 1,
-                        };
-                        let finished =
-                            step::finish(ports, &assignment, &examined, ran, &executed.log);
-                        return News::Finished(ran.duration, finished);
-                    }
-                    News::Executed(executed)
-                }
-                prepared => News::Prepared(Box::new(Ok(prepared))),
-            }
-        });
-    }
-
-    /// Another process runs `id`: goes on when that is over.
-    pub(super) fn wait_for_other(&mut self, id: TaskId) {
-        let message = format!("task `{}` waits for another watchrun", self.plan.name(id));
-        self.warn("waiting", message, None);
-        let start = self.progress[id].kind_of_start();
-        let cancel = self.progress[id].cancel.clone().unwrap_or_default();
-        let assignment = self.assignment(id, self.products_of(id));
-        let serial = self.next_serial(id);
-        let (ports, send) = (Arc::clone(&self.ports), Arc::clone(&self.send));
-        // Not on a pool: a thread there that waits for long is missed by others.
-        let wait = move || {
-            let prepared = step::prepare_after_wait(&ports, &assignment, start, &cancel);
-            send(Report {
-                serial,
-                news: News::Prepared(Box::new(prepared)),
-            });
-        };
-        let thread = thread::Builder::new().name("lock".to_owned());
-        // Detached: its report is waited for, and it ends with that.
-        if let Err(error) = thread.spawn(wait).map(drop) {
-            self.flights.remove(&serial);
-            self.finished_with(id, Outcome::Failed, error.to_string());
-            self.ended(id, Outcome::Failed, false);
-        }
-    }
-
-    /// Runs `step` on the global pool and sends what it gives.
-    pub(super) fn launch(
-        &mut self,
-        id: TaskId,
-        step: impl FnOnce(&Ports) -> News + std::marker::Send + 'static,
-    ) {
-        let serial = self.next_serial(id);
-        let (ports, send) = (Arc::clone(&self.ports), Arc::clone(&self.send));
-        rayon::spawn(move || {
-            send(Report {
-                serial,
-                news: step(&ports),
-            });
-        });
-    }
-
-    /// Runs `step` on the pool for commands and sends what it reports on its way, and what it
-    /// gives. Only for a running task: its slot stands for a thread that is free.
-    pub(super) fn launch_job(
-        &mut self,
-        id: TaskId,
-        step: impl FnOnce(&Ports, &dyn Fn(News)) -> News + std::marker::Send + 'static,
-    ) {
-        let serial = self.next_serial(id);
-        let (ports, send) = (Arc::clone(&self.ports), Arc::clone(&self.send));
-        self.pool.spawn(move || {
-            let report = |news| send(Report { serial, news });
-            report(step(&ports, &report));
-        });
-    }
-
-    pub(super) fn next_serial(&mut self, id: TaskId) -> Serial {
-        let serial = self.unowned_serial();
-        self.flights.insert(serial, Some(id));
-        serial
-    }
-
-    /// A serial of what is not in flight, but stays.
-    pub(super) fn unowned_serial(&mut self) -> Serial {
-        self.last_serial += 1;
-        Serial(self.last_serial)
+        Pace::Slow
     }
 
     pub(super) fn assignment(&self, id: TaskId, deps: Vec<(TaskName, Digest)>) -> Assignment {
@@ -556,6 +430,15 @@ impl Driver {
             .filter_map(product)
             .collect()
     }
+}
+
+/// How long a check takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// It is over.
+    Quick,
+    /// It runs on another thread.
+    Slow,
 }
 
 /// How everything is stopped.

@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use super::bring;
 use super::event::{RunEvent, ServiceState};
-use super::run::{Driver, Mode, News, Serial};
+use super::report::{News, Serial};
+use super::run::{Driver, Mode};
 use super::rush::Endless;
 use super::state::{SkipCause, TaskState};
 use super::wave::Wave;

@@ -8,7 +8,8 @@ use std::time::Instant;
 use super::bring::{self, Brought};
 use super::event::{ServiceState, TaskFinished};
 use super::lines::Lines;
-use super::run::{Driver, Mode, News, Report, Serial};
+use super::report::{News, Report, Serial, Urgency};
+use super::run::{Driver, Mode};
 use super::services::{Bring, Instance};
 use super::tell::describe;
 use crate::exec::{Cancel, ServiceEvent};
@@ -42,10 +43,7 @@ impl Driver {
         let serial = self.unowned_serial();
         let send = Arc::clone(&self.send);
         let observe = move |event| {
-            send(Report {
-                serial,
-                news: News::Service(event),
-            });
+            send(Report::new(serial, News::Service(event), Urgency::Urgent));
         };
         match bring::start(&self.ports, self.plan.task(id), observe) {
             Ok(service) => {

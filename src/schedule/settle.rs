@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::event::{RunEvent, TaskFinished};
-use super::run::{Driver, Mode, News};
+use super::report::News;
+use super::run::{Driver, Mode};
 use super::rush::Endless;
 use super::state::{Busy, Checked, TaskState, Ticket};
 use super::step::{self, Errand, Executed, Look, Prepared};
@@ -419,6 +420,11 @@ impl Driver {
         let progress = &mut self.progress[id];
         progress.cancel = None;
         progress.lock = None;
+        if self.options.mode == Mode::Once {
+            // Nobody asks any more what it ran and why.
+            progress.examined = None;
+            progress.commands = Arc::default();
+        }
         if outcome != Outcome::Cancelled {
             self.schedule.set_endless(id, false);
         }

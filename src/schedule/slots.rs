@@ -61,6 +61,11 @@ impl Slots {
         self.jobs >= self.jobs_max
     }
 
+    /// Whether as many commands run as may, and no more.
+    pub(super) fn is_just_full(&self) -> bool {
+        self.jobs == self.jobs_max
+    }
+
     /// How many more commands may run.
     pub(super) fn free(&self) -> usize {
         self.jobs_max.saturating_sub(self.jobs)

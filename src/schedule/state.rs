@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use super::slots::{Limits, Slots};
+pub use super::task_state::{Busy, Checked, SkipCause, TaskState, Ticket};
 use crate::outcome::Outcome;
 use crate::plan::{Graph, Role};
 use crate::task_id::{TaskId, TaskMap};
@@ -18,68 +19,6 @@ use crate::watchfile::{FailureRule, OnBusy};
 
 /// How many restarts in a row `on_busy = "auto"` allows before a run is left to finish.
 pub const RESTARTS_MAX: u32 = 2;
-
-/// What a check of one task found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checked {
-    /// Up to date, or ended for another reason than by running: it ends with this outcome.
-    Ends(Outcome),
-    /// It has to run. For a running task: what it depends on has moved since it started.
-    Stale,
-    /// For a running task: nothing that it depends on has moved.
-    Unmoved,
-}
-
-/// Why a task was skipped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SkipCause {
-    /// This task, which it depends on, did not succeed.
-    Dep(TaskId),
-    /// The run stopped before its turn.
-    Halted,
-}
-
-/// Where one task stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaskState {
-    /// Not asked for.
-    Out,
-    /// Asked for; a dep has not succeeded yet.
-    Waiting,
-    /// Being checked.
-    Checking,
-    /// Stale; waiting for a slot.
-    Ready,
-    /// Its command runs.
-    Running(Busy),
-    /// It ended.
-    Ended(Outcome),
-    /// It did not run.
-    Skipped(SkipCause),
-}
-
-/// What a running task has been through since it started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Busy {
-    /// Nothing.
-    Undisturbed,
-    /// A change may concern it: to be checked when its deps have settled.
-    Suspect,
-    /// That check is under way.
-    Rechecking,
-    /// It runs on, and then again.
-    Queued,
-    /// It has been told to stop, and then starts over.
-    Stopping,
-}
-
-/// Names one check of one task: the answer to an earlier one is out of date and is ignored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
-    /// The task that is checked.
-    pub task: TaskId,
-    generation: u64,
-}
 
 /// The state of every task of one plan.
 #[derive(Debug)]
@@ -243,6 +182,27 @@ impl Schedule {
             }
             from = Bound::Excluded(key);
         }
+    }
+
+    /// The tasks that start next as slots become free, most urgent first and at most `n`: as far as
+    /// that is certain, because they take nothing else and none is more urgent. None while a slot
+    /// is free.
+    pub fn next_ahead(&self, n: usize) -> Vec<TaskId> {
+        let is_blocked = |id: &TaskId| self.blockers[*id] > 0;
+        if !self.slots.is_just_full() || self.running.iter().any(is_blocked) {
+            return Vec::new();
+        }
+        let is_certain = |place: &&Place| {
+            self.graph.nodes()[place.1].takes_a_job_alone()
+                && self.checking.first().is_none_or(|first| *place < first)
+        };
+        let certain = self.ready.iter().take_while(is_certain);
+        certain.map(|(_, id)| *id).take(n).collect()
+    }
+
+    /// A task of [`Self::next_ahead`] has been started.
+    pub fn started_ahead(&mut self, id: TaskId) {
+        self.set(id, TaskState::Running(Busy::Undisturbed));
     }
 
     /// The next running task to stop, if any. It still has to be reported as ended.
@@ -663,3 +623,7 @@ struct Pass {
 #[cfg(test)]
 #[path = "state_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "state_world_tests.rs"]
+mod world_tests;

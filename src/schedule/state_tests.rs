@@ -1,17 +1,14 @@
-//! Tests of the schedule: single behaviours by hand, all small graphs by exhaustion.
-//!
-//! The exhaustive ones run the schedule against a model of the world in which every task has a
-//! version that changes bump, and a key made of its version and its deps' keys.
+//! Tests of the schedule: single behaviours, by hand.
 
 use super::*;
 use crate::plan::Node;
 use crate::watchfile::Terminal;
 
-fn id(idx: usize) -> TaskId {
+pub(super) fn id(idx: usize) -> TaskId {
     TaskId::new(idx)
 }
 
-fn node(deps: &[usize]) -> Node {
+pub(super) fn node(deps: &[usize]) -> Node {
     Node {
         deps: deps.iter().map(|&dep| id(dep)).collect(),
         after: Vec::new(),
@@ -23,7 +20,7 @@ fn node(deps: &[usize]) -> Node {
     }
 }
 
-fn limits(jobs: usize) -> Limits {
+pub(super) fn limits(jobs: usize) -> Limits {
     Limits {
         jobs,
         pools: vec![1],
@@ -39,7 +36,7 @@ fn schedule(deps: &[&[usize]], jobs: usize) -> Schedule {
     )
 }
 
-fn open_all(schedule: &mut Schedule) {
+pub(super) fn open_all(schedule: &mut Schedule) {
     let ids: Vec<TaskId> = schedule.states.ids().collect();
     schedule.open(&ids);
 }
@@ -482,201 +479,39 @@ fn halting_stops_what_runs_and_starts_nothing() {
     assert!(schedule.is_settled());
 }
 
-/// A world in which tasks have versions, and a key is what a run would be computed from.
-struct World {
-    deps: Vec<Vec<usize>>,
-    fails: Vec<bool>,
-    versions: Vec<u64>,
-    recorded: Vec<Option<String>>,
-    failed: Vec<Option<String>>,
-    started: Vec<Option<String>>,
-    /// Whose command has ended, while they still run.
-    recording: BTreeSet<TaskId>,
-    starts: Vec<usize>,
-}
-
-impl World {
-    fn key(&self, task: usize) -> String {
-        let deps: Vec<String> = self.deps[task].iter().map(|&dep| self.key(dep)).collect();
-        format!("{task}v{}({})", self.versions[task], deps.join(","))
-    }
-
-    fn answer(&self, task: usize, running: bool) -> Checked {
-        let key = Some(self.key(task));
-        if running {
-            return if self.started[task] == key {
-                Checked::Unmoved
-            } else {
-                Checked::Stale
-            };
-        }
-        if self.recorded[task] == key {
-            Checked::Ends(Outcome::Fresh)
-        } else if self.failed[task] == key {
-            Checked::Ends(Outcome::Failed)
-        } else {
-            Checked::Stale
-        }
-    }
-}
-
-/// In which order commands end, and then their tasks.
-#[derive(Clone, Copy, Debug)]
-enum Ends {
-    FirstFirst,
-    LastFirst,
-}
-
-/// Carries out every decision; ends one command or one running task at a time, in the order of
-/// `ends`. A step is one end; `change` moves a task at the beginning of a step.
-fn run_to_idle(
-    schedule: &mut Schedule,
-    world: &mut World,
-    (jobs, ends): (usize, Ends),
-    change: Option<(usize, usize)>,
-) {
-    for step in 0..100 {
-        if let Some((at, task)) = change
-            && at == step
-        {
-            world.versions[task] += 1;
-            let mut hit = schedule.graph.all_dependents(id(task));
-            hit.push(id(task));
-            schedule.open(&hit);
-        }
-        while let Some(ticket) = schedule.next_check() {
-            let task = ticket.task.idx();
-            let running = matches!(schedule.state(ticket.task), TaskState::Running(_));
-            schedule.checked(ticket, world.answer(task, running));
-        }
-        while let Some(task) = schedule.next_start() {
-            let task = task.idx();
-            for &dep in &world.deps[task] {
-                let state = schedule.state(id(dep));
-                assert!(
-                    matches!(state, TaskState::Ended(o) if o.is_success()),
-                    "{dep}: {state:?}"
-                );
-            }
-            world.started[task] = Some(world.key(task));
-            world.starts[task] += 1;
-        }
-        let stopping: Vec<TaskId> = std::iter::from_fn(|| schedule.next_stop()).collect();
-        let running: Vec<TaskId> = schedule.running.iter().copied().collect();
-        let n_recording = world.recording.len();
-        assert!(n_recording <= jobs && running.len() - n_recording <= jobs);
-        if let Some(&task) = stopping.first() {
-            world.recording.remove(&task);
-            schedule.ended(task, Outcome::Cancelled, false);
-            stopping[1..].iter().for_each(|&other| {
-                schedule.to_stop.insert(other);
-            });
-        } else if let Some(task) = ends.pick(&running) {
-            let records = !world.fails[task.idx()] && n_recording < jobs;
-            if records && world.recording.insert(task) {
-                schedule.command_ended(task);
-            } else {
-                end_one(schedule, world, task);
-            }
-        } else if change.is_none_or(|(at, _)| at <= step) {
-            return;
-        }
-    }
-    panic!("the schedule does not come to rest");
-}
-
-impl Ends {
-    fn pick(self, running: &[TaskId]) -> Option<TaskId> {
-        match self {
-            Self::FirstFirst => running.first().copied(),
-            Self::LastFirst => running.last().copied(),
-        }
-    }
-}
-
-fn end_one(schedule: &mut Schedule, world: &mut World, task: TaskId) {
-    world.recording.remove(&task);
-    let key = world.started[task.idx()].take();
-    let moved = key.as_deref() != Some(&world.key(task.idx()));
-    if world.fails[task.idx()] {
-        world.failed[task.idx()] = key;
-        schedule.ended(task, Outcome::Failed, moved);
-    } else {
-        if !moved {
-            world.recorded[task.idx()] = key;
-        }
-        schedule.ended(task, Outcome::Done, moved);
-    }
-}
-
-fn assert_exact(schedule: &Schedule, world: &World, jobs: usize) {
-    assert!(schedule.is_settled());
-    assert_eq!(schedule.slots.free(), jobs, "a slot was lost");
-    for task in 0..world.deps.len() {
-        let state = schedule.state(id(task));
-        let blocked = world.deps[task]
-            .iter()
-            .any(|&dep| schedule.has_failed(id(dep)));
-        match state {
-            TaskState::Ended(outcome) if outcome.is_success() => {
-                assert!(
-                    !blocked && world.recorded[task] == Some(world.key(task)),
-                    "{task} is stale"
-                );
-            }
-            TaskState::Ended(Outcome::Failed) => assert!(world.fails[task] && !blocked),
-            TaskState::Skipped(SkipCause::Dep(_)) => assert!(blocked, "{task} skipped for nothing"),
-            other => panic!("task {task} came to rest as {other:?}"),
-        }
-    }
-}
-
 #[test]
-fn every_graph_of_four_tasks_comes_to_rest_exact_whatever_changes_when() {
-    let pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)];
-    for edges in 0..1_u32 << pairs.len() {
-        let mut deps = vec![Vec::new(); 4];
-        for (bit, (dep, task)) in pairs.iter().enumerate() {
-            if edges >> bit & 1 == 1 {
-                deps[*task].push(*dep);
-            }
-        }
-        for fails in 0..16_u32 {
-            let all = [
-                (1, Ends::FirstFirst),
-                (2, Ends::FirstFirst),
-                (2, Ends::LastFirst),
-            ];
-            for how in all {
-                let changes = (0..9).flat_map(|at| (0..4).map(move |task| Some((at, task))));
-                for change in std::iter::once(None).chain(changes) {
-                    let mut world = World {
-                        deps: deps.clone(),
-                        fails: (0..4).map(|task| fails >> task & 1 == 1).collect(),
-                        versions: vec![0; 4],
-                        recorded: vec![None; 4],
-                        failed: vec![None; 4],
-                        started: vec![None; 4],
-                        recording: BTreeSet::new(),
-                        starts: vec![0; 4],
-                    };
-                    let nodes = deps.iter().map(|deps| node(deps)).collect();
-                    let mut schedule = Schedule::new(Graph::new(nodes), &limits(how.0));
-                    open_all(&mut schedule);
-                    run_to_idle(&mut schedule, &mut world, how, change);
-                    assert_exact(&schedule, &world, how.0);
-                    let moved = change.map(|(_, task)| id(task));
-                    for (task, &starts) in world.starts.iter().enumerate() {
-                        let is_hit = moved.is_some_and(|moved| {
-                            moved == id(task) || schedule.graph.depends_on(id(task), moved)
-                        });
-                        assert!(
-                            starts <= 1 + usize::from(is_hit),
-                            "task {task} ran {starts} times: {deps:?} {how:?} {change:?}"
-                        );
-                    }
-                }
-            }
-        }
-    }
+fn what_comes_next_is_certain_while_no_slot_is_free() {
+    let mut nodes: Vec<Node> = (0..6).map(|_| node(&[])).collect();
+    nodes[4].pool = Some(0);
+    let mut schedule = Schedule::new(Graph::new(nodes.into_iter().collect()), &limits(2));
+    open_all(&mut schedule);
+    let slow = schedule.next_check().unwrap();
+    all_stale(&mut schedule);
+    let ahead = |schedule: &Schedule, n| -> Vec<usize> {
+        schedule
+            .next_ahead(n)
+            .into_iter()
+            .map(TaskId::idx)
+            .collect()
+    };
+    assert_eq!(starts(&mut schedule), [1]);
+    assert!(ahead(&schedule, 9).is_empty(), "a slot is free");
+    schedule.checked(slow, Checked::Stale);
+    assert_eq!(starts(&mut schedule), [0]);
+    // The fourth waits for its pool, and would come before the fifth.
+    assert_eq!(ahead(&schedule, 9), [2, 3]);
+    assert_eq!(ahead(&schedule, 1), [2]);
+    schedule.started_ahead(id(2));
+    assert!(ahead(&schedule, 9).is_empty(), "more run than may");
+    schedule.ended(id(0), Outcome::Done, false);
+    assert_eq!(starts(&mut schedule), [0; 0]);
+    assert_eq!(ahead(&schedule, 9), [3]);
+    schedule.open(&[id(0)]);
+    let check = schedule.next_check().unwrap();
+    assert!(
+        ahead(&schedule, 9).is_empty(),
+        "a more urgent one is checked"
+    );
+    schedule.checked(check, Checked::Stale);
+    assert_eq!(ahead(&schedule, 9), [0, 3]);
 }

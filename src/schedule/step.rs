@@ -127,6 +127,16 @@ impl Assignment {
         self.task().outputs.is_empty() && ports.files.is_small()
     }
 
+    /// Whether nothing has to be looked at on disk to examine it but the notes on its last run.
+    pub(super) fn reads_no_file(&self) -> bool {
+        let task = self.task();
+        let has_inputs = match &task.inputs {
+            Inputs::Everything => true,
+            Inputs::Patterns(set) => !set.is_empty(),
+        };
+        !has_inputs && task.outputs.is_empty() && task.tools.is_empty()
+    }
+
     fn wanted(&self) -> PatternSet {
         match &self.task().inputs {
             Inputs::Everything => PatternSet::new(vec![Pattern::everything()]),

@@ -37,11 +37,12 @@ impl Driver {
     /// When [`Self::tick`] has to be called next; `None`: no need to.
     pub fn deadline(&self) -> Option<Instant> {
         let waits = self.poised.values().chain(self.lingering.values());
-        waits.min().copied()
+        waits.chain(&self.listening).min().copied()
     }
 
     /// Goes on with tasks whose time has come.
     pub fn tick(&mut self, now: Instant) {
+        self.listening = self.listening.filter(|&until| until > now);
         let due = |(&id, &at): (&TaskId, &Instant)| (at <= now).then_some(id);
         let poised: Vec<TaskId> = self.poised.iter().filter_map(due).collect();
         for id in poised {

@@ -1,11 +1,12 @@
 //! Everything a session reacts to, in one queue: [`Inbox`].
 
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::change::ChangeSet;
-use crate::schedule::{self, Report, StopAll, Warning};
+use crate::schedule::{self, REPORT_DELAY_MAX, Report, StopAll, Warning};
 
 /// How much may lie in the inbox before those who send have to wait.
 const CAPACITY: usize = 1024;
@@ -30,107 +31,215 @@ pub(super) enum Input {
     Stop(StopAll),
 }
 
-pub(super) struct Inbox {
-    tx: SyncSender<Input>,
-    rx: Receiver<Input>,
-    pieces: Arc<Pieces>,
+impl Input {
+    fn is_piece(&self) -> bool {
+        matches!(self, Self::Report(report) if report.is_output())
+    }
+
+    fn can_wait(&self) -> bool {
+        matches!(self, Self::Report(report) if report.can_wait())
+    }
 }
 
-/// The places for pieces of output.
-struct Pieces {
-    // Guards how many are taken; `None`: there is nobody to read them any more. Leaf lock, held for
-    // one change.
-    taken: Mutex<Option<usize>>,
+/// The reading end. Dropping it ends all waits of those who send.
+pub(super) struct Inbox {
+    shared: Arc<Shared>,
+}
+
+/// The sending end.
+#[derive(Clone)]
+pub(super) struct Sender {
+    shared: Arc<Shared>,
+}
+
+/// Nobody reads the inbox any more.
+#[derive(Debug, thiserror::Error)]
+#[error("the session has ended")]
+pub(super) struct Closed;
+
+struct Shared {
+    // Guards everything. Leaf lock, held for one change.
+    queue: Mutex<Queue>,
+    /// There is something to read.
+    filled: Condvar,
+    /// There is room to write.
     freed: Condvar,
 }
 
-impl Pieces {
-    /// Blocks until there is a place.
-    fn take(&self) {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_full = |taken: &mut Option<usize>| taken.is_some_and(|n| n >= PIECES_MAX);
-        let waited = self.freed.wait_while(taken, is_full);
-        let mut taken = waited.unwrap_or_else(PoisonError::into_inner);
-        *taken = taken.map(|n| n + 1);
+struct Queue {
+    inputs: VecDeque<Input>,
+    /// How many of them are pieces of output.
+    pieces: usize,
+    reader: Reader,
+    /// How many wait for room.
+    writers: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    /// It comes again before it waits, or was called.
+    Awake,
+    /// It waits, for so long.
+    Waits(Option<Instant>),
+    /// It does not come again.
+    Gone,
+}
+
+impl Reader {
+    /// Whether it waits and is to be called for `input`.
+    fn is_wanted(self, input: &Input) -> bool {
+        match self {
+            Self::Awake | Self::Gone => false,
+            Self::Waits(Some(until)) if input.can_wait() => {
+                until > Instant::now() + REPORT_DELAY_MAX
+            }
+            Self::Waits(_) => true,
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn free(&self) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        *taken = taken.map(|n| n.saturating_sub(1));
-        self.freed.notify_one();
+    /// Puts `input` in. Blocks while there is no room.
+    fn put(&self, input: Input) -> Result<(), Closed> {
+        let mut queue = self.lock();
+        while !queue.has_room(&input) {
+            queue.writers += 1;
+            let waited = self.freed.wait(queue);
+            queue = waited.unwrap_or_else(PoisonError::into_inner);
+            queue.writers -= 1;
+        }
+        self.push(queue, input)
     }
 
-    fn close(&self) {
-        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.freed.notify_all();
+    fn push(&self, mut queue: MutexGuard<'_, Queue>, input: Input) -> Result<(), Closed> {
+        if queue.reader == Reader::Gone {
+            return Err(Closed);
+        }
+        let calls = queue.reader.is_wanted(&input);
+        if calls {
+            queue.reader = Reader::Awake;
+        }
+        queue.pieces += usize::from(input.is_piece());
+        queue.inputs.push_back(input);
+        drop(queue);
+        if calls {
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes the next input out, if there is one.
+    fn take(&self, queue: &mut Queue) -> Option<Input> {
+        let input = queue.inputs.pop_front()?;
+        queue.pieces -= usize::from(input.is_piece());
+        if queue.writers > 0 {
+            self.freed.notify_all();
+        }
+        Some(input)
+    }
+}
+
+impl Queue {
+    /// Whether `input` finds room, or nobody to read it.
+    fn has_room(&self, input: &Input) -> bool {
+        let is_full = self.inputs.len() >= CAPACITY;
+        let is_full = is_full || input.is_piece() && self.pieces >= PIECES_MAX;
+        self.reader == Reader::Gone || !is_full
+    }
+}
+
+impl Sender {
+    /// Sends `input`. Blocks while the inbox is full.
+    pub(super) fn send(&self, input: Input) -> Result<(), Closed> {
+        self.shared.put(input)
+    }
+
+    /// As [`Self::send`], and never blocks: whether the inbox had room.
+    fn try_send(&self, input: Input) -> bool {
+        let queue = self.shared.lock();
+        queue.has_room(&input) && self.shared.push(queue, input).is_ok()
     }
 }
 
 impl Inbox {
     pub(super) fn new() -> Self {
-        let (tx, rx) = mpsc::sync_channel(CAPACITY);
-        let pieces = Arc::new(Pieces {
-            taken: Mutex::new(Some(0)),
+        let queue = Queue {
+            inputs: VecDeque::new(),
+            pieces: 0,
+            reader: Reader::Awake,
+            writers: 0,
+        };
+        let shared = Shared {
+            queue: Mutex::new(queue),
+            filled: Condvar::new(),
             freed: Condvar::new(),
-        });
-        Self { tx, rx, pieces }
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// The next input; `None` when `deadline` comes first. Blocks.
     pub(super) fn next(&self, deadline: Option<Instant>) -> Option<Input> {
-        let Some(deadline) = deadline else {
-            return self.rx.recv().ok().map(|input| self.taken(input));
-        };
-        let left = deadline.saturating_duration_since(Instant::now());
-        let input = self.rx.recv_timeout(left).ok()?;
-        Some(self.taken(input))
+        let mut queue = self.shared.lock();
+        loop {
+            if let Some(input) = self.shared.take(&mut queue) {
+                return Some(input);
+            }
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return None;
+            }
+            queue.reader = Reader::Waits(deadline);
+            let filled = &self.shared.filled;
+            queue = match left {
+                None => filled.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
+                    let waited = filled.wait_timeout(queue, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            queue.reader = Reader::Awake;
+        }
     }
 
     /// The next input, if there is one already.
     pub(super) fn try_next(&self) -> Option<Input> {
-        self.rx.try_recv().ok().map(|input| self.taken(input))
+        self.shared.take(&mut self.shared.lock())
     }
 
-    /// Frees the place that `input` had.
-    fn taken(&self, input: Input) -> Input {
-        if matches!(&input, Input::Report(report) if report.is_output()) {
-            self.pieces.free();
+    pub(super) fn sender(&self) -> Sender {
+        Sender {
+            shared: Arc::clone(&self.shared),
         }
-        input
-    }
-
-    pub(super) fn sender(&self) -> SyncSender<Input> {
-        self.tx.clone()
     }
 
     pub(super) fn reports(&self) -> schedule::Send {
-        let (tx, pieces) = (self.tx.clone(), Arc::clone(&self.pieces));
-        Arc::new(move |report| {
-            if report.is_output() {
-                pieces.take();
-            }
-            // A report that comes after the session has ended has nobody to concern.
-            drop(tx.send(Input::Report(report)));
-        })
+        let tx = self.sender();
+        // A report that comes after the session has ended has nobody to concern.
+        Arc::new(move |report| drop(tx.send(Input::Report(report))))
     }
 
     pub(super) fn control(&self) -> Control {
-        Control {
-            tx: self.tx.clone(),
-        }
+        Control { tx: self.sender() }
     }
 }
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        self.pieces.close();
+        self.shared.lock().reader = Reader::Gone;
+        self.shared.freed.notify_all();
     }
 }
 
 /// Steers a session from another thread. What is sent after the session has ended is ignored.
 #[derive(Clone)]
 pub struct Control {
-    tx: SyncSender<Input>,
+    tx: Sender,
 }
 
 impl Control {
@@ -142,7 +251,7 @@ impl Control {
     /// As [`Self::stop`], and never blocks: whether the word was taken. For those who speak from
     /// the session's own thread.
     pub fn try_stop(&self, how: StopAll) -> bool {
-        self.tx.try_send(Input::Stop(how)).is_ok()
+        self.tx.try_send(Input::Stop(how))
     }
 
     /// Sends `signal` to everything that runs, as when the program is suspended and resumed. Returns

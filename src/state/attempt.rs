@@ -69,7 +69,8 @@ pub struct Restored {
 
 impl Engine<'_> {
     /// Says that a command is about to run. Until it is finished the task is not fresh, even if
-    /// the machine stops now.
+    /// the machine stops now. That it was begun is remembered from then on, or, if the task never
+    /// succeeded, from the next [`Engine::flush`] on.
     pub fn begin(&self, examined: &mut Examined, start: Start) {
         let moved = match start {
             Start::Again => examined.moved_before(),
@@ -82,7 +83,9 @@ impl Engine<'_> {
             moved,
         };
         examined.marker = Some(marker);
-        self.mark(examined, Attempt::Begun, moved);
+        if self.may_write() {
+            self.note(self.records.begin(&examined.task, &marker, &self.warnings));
+        }
     }
 
     /// Says that the command failed. What it succeeded with before does not count until it
@@ -123,7 +126,7 @@ impl Engine<'_> {
 
     /// Records a run that succeeded, if its inputs are still what they were: `after` holds the
     /// files as they are *after* the command ended, and `log` what it printed. The outputs and
-    /// the log go to the store.
+    /// the log go to the store. [`Engine::flush`] makes it last.
     ///
     /// # Errors
     /// [`StateError::Inputs`] and [`StateError::Outputs`]; nothing is recorded then.
@@ -172,7 +175,7 @@ impl Engine<'_> {
     /// Makes a stale task fresh from the store, if its key has been run before: its outputs are
     /// put in place and verified, and what is there already and right is left alone. `None` when
     /// it has to run, as when something cannot be written. Begins by itself; nothing has to be
-    /// called before or after.
+    /// called before, and [`Engine::flush`] after.
     ///
     /// # Errors
     /// [`StateError::Outputs`]; the task is stale then.

@@ -195,6 +195,15 @@ impl<'d> Engine<'d> {
             .collect()
     }
 
+    /// Writes down the successes since the last call, many in one write. What a crash loses before
+    /// is made again. Cheap when there is nothing to write.
+    pub fn flush(&self) {
+        if self.may_write() {
+            self.note(self.records.flush(&self.warnings));
+            self.store.flush(&self.warnings);
+        }
+    }
+
     /// Writes what was learnt and is not on disk yet, and collects the store if much was added.
     /// Called when a run ends; what a crash loses by not calling it costs time only.
     pub fn save(&self) {
@@ -211,6 +220,7 @@ impl<'d> Engine<'d> {
         if self.options.access == Access::ReadOnly {
             return;
         }
+        self.flush();
         if let Some(bytes) = self.contents.take_changes(when) {
             self.note(self.disk.write_atomic(&self.dir.join("index"), &bytes));
         }

@@ -58,7 +58,7 @@ pub struct Examined {
     pub(super) verdict: Verdict,
     pub(super) also: Vec<Reason>,
     pub(super) key: Digest,
-    pub(super) definition: Definition,
+    pub(super) definition: Arc<Definition>,
     /// The inputs; not looked into when stat data alone showed that the task is fresh.
     pub(super) inputs: Option<Tree>,
     pub(super) success: Option<Arc<Success>>,
@@ -183,7 +183,7 @@ impl Engine<'_> {
     pub fn examine(&self, subject: &Subject<'_>) -> Result<Examined, StateError> {
         let task = &subject.task.name;
         self.warn_of_tools(subject);
-        let definition = Definition::of(subject);
+        let definition = Arc::new(Definition::of(subject));
         let (success, marker) = self.records.look(task, &self.warnings);
         let success = success.map(Arc::new);
         // Taken out: what the caller tells is told once, so when this fails it is not believed
@@ -327,7 +327,7 @@ impl Engine<'_> {
     fn judge(
         &self,
         subject: &Subject<'_>,
-        definition: Definition,
+        definition: Arc<Definition>,
         inputs: Tree,
         entries: Option<&[&FileEntry]>,
         mut success: Option<Arc<Success>>,

@@ -1,13 +1,13 @@
 //! Small values by key in one file that only grows: [`Ledger`].
 //!
-//! A note is added by one write at the end, under a lock, and read by everyone without one: so an
-//! attempt and its success cost two writes and no file of their own. Every note has a checksum.
+//! Notes are added by one write at the end, under a lock, and read by everyone without one: so many
+//! successes cost one write and no file of their own. Every note has a checksum.
 //! An end that is torn is as if it had not been written, and cut by the next write; anything else
 //! that is not as it was written makes the whole file worthless, never a part of it believed.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::Digest;
 use crate::disk::{Disk, DiskError, FileStat, LockWait};
@@ -24,6 +24,9 @@ const NOTE: usize = 4 + 4 + 16 + 16 + 8;
 /// A file that is this much larger than what counts in it is written anew.
 const SLACK: u64 = 64 * 1024;
 
+/// As many notes may wait to be written.
+const PENDING_MAX: usize = 512;
+
 /// What a value is kept under: 16 bytes of a digest.
 pub(super) type Key = [u8; 16];
 
@@ -36,6 +39,7 @@ pub(super) enum Slot {
 }
 
 /// One thing to write down.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Note {
     /// This is the value now.
     Set(Slot, Vec<u8>),
@@ -60,9 +64,16 @@ pub(super) struct Ledger<'d> {
     lock_path: PathBuf,
     /// Makes nonces.
     session: String,
-    // Guards what was read of the file. Held while the file is read or written: who asks
-    // meanwhile would have to do the same.
-    known: Mutex<Known>,
+    // Guards what was read of the file and what is to be written. Held while the file is read or
+    // written: who asks meanwhile would have to do the same.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    known: Known,
+    /// Not written yet, at most one note for each key and slot.
+    pending: Vec<(Key, Note)>,
 }
 
 /// What was read of the file.
@@ -73,7 +84,7 @@ struct Known {
     /// How many of its bytes are understood. 0: it is of no use.
     end: usize,
     nonce: [u8; NONCE],
-    values: BTreeMap<Key, Values>,
+    values: HashMap<Key, Values>,
 }
 
 impl<'d> Ledger<'d> {
@@ -89,42 +100,80 @@ impl<'d> Ledger<'d> {
             path,
             lock_path,
             session,
-            known: Mutex::default(),
+            state: Mutex::default(),
         }
     }
 
-    /// The values of `key`, with everything that was written before this call.
+    /// The values of `key`, with everything that was noted or written before this call.
     pub(super) fn get(&self, key: &Key, warnings: &Warnings) -> Values {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        self.refresh(&mut known, warnings);
-        known.values.get(key).cloned().unwrap_or_default()
+        let mut state = self.lock();
+        self.refresh(&mut state.known, warnings);
+        let mut values = state.known.values.get(key).cloned().unwrap_or_default();
+        let pending = state.pending.iter();
+        for (_, note) in pending.filter(|(of, _)| of == key) {
+            values.apply(note);
+        }
+        values
     }
 
-    /// Writes `notes` down for `key`, in this order and in one write: a crash leaves none, all or
-    /// the first of them.
+    /// Notes this for `key`, for the next [`Self::flush`] to write down.
+    pub(super) fn note(
+        &self,
+        key: &Key,
+        notes: impl IntoIterator<Item = Note>,
+        warnings: &Warnings,
+    ) -> Result<(), DiskError> {
+        let mut state = self.lock();
+        for note in notes {
+            let same = |(of, old): &(Key, Note)| of == key && old.slot() == note.slot();
+            state.pending.retain(|old| !same(old));
+            state.pending.push((*key, note));
+        }
+        if state.pending.len() < PENDING_MAX {
+            return Ok(());
+        }
+        self.write(&mut state, warnings)
+    }
+
+    /// Writes down what was noted, in this order and in one write: a crash leaves none, all or the
+    /// first of it. An error loses all of it.
+    pub(super) fn flush(&self, warnings: &Warnings) -> Result<(), DiskError> {
+        self.write(&mut self.lock(), warnings)
+    }
+
+    /// [`Self::note`] and [`Self::flush`] in one.
     pub(super) fn put(
         &self,
         key: &Key,
-        notes: &[Note],
+        notes: impl IntoIterator<Item = Note>,
         warnings: &Warnings,
     ) -> Result<(), DiskError> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        self.note(key, notes, warnings)?;
+        self.flush(warnings)
+    }
+
+    fn write(&self, state: &mut State, warnings: &Warnings) -> Result<(), DiskError> {
+        if state.pending.is_empty() {
+            return Ok(());
+        }
+        let notes = std::mem::take(&mut state.pending);
+        let known = &mut state.known;
         // Where nothing can be locked, two writers may spoil the file: then it is dropped.
         let held = self.disk.lock(&self.lock_path, 0, LockWait::Block).ok();
-        self.refresh(&mut known, warnings);
+        self.refresh(known, warnings);
         if known.end == 0 {
             let mut fresh = Known::default();
-            let bytes = self.start(&mut fresh, notes.iter().map(|note| (*key, note)));
-            return self.replace(&mut known, fresh, &bytes);
+            let bytes = self.start(&mut fresh, notes.iter().map(|(key, note)| (*key, note)));
+            return self.replace(known, fresh, &bytes);
         }
         let mut bytes = Vec::new();
-        for note in notes {
+        for (key, note) in &notes {
             write_note(&mut bytes, &known.nonce, key, note);
         }
         let keep = held.is_some().then_some(known.end as u64);
         match self.disk.append(&self.path, keep, &bytes) {
             Ok(stat) => {
-                for note in notes {
+                for (key, note) in &notes {
                     known.apply(*key, note);
                 }
                 known.end += bytes.len();
@@ -142,7 +191,7 @@ impl<'d> Ledger<'d> {
     /// Forgets what was written longest ago if the file is larger than `bytes_max`, until half of
     /// that is left.
     pub(super) fn shrink(&self, bytes_max: u64, warnings: &Warnings) -> Result<(), DiskError> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut self.lock().known;
         // What was never looked at has not grown.
         if known.end as u64 <= bytes_max {
             return Ok(());
@@ -150,11 +199,11 @@ impl<'d> Ledger<'d> {
         let Ok(Some(_held)) = self.disk.lock(&self.lock_path, 0, LockWait::Try) else {
             return Ok(());
         };
-        self.refresh(&mut known, warnings);
+        self.refresh(known, warnings);
         let keep = usize::try_from(bytes_max / 2).unwrap_or(usize::MAX);
         let from = known.end.saturating_sub(keep);
         known.values.retain(|_, values| values.written_at >= from);
-        self.rewrite(&mut known)
+        self.rewrite(known)
     }
 
     /// Makes sure that `key` has no value, even where nothing can be added: if it has to be by
@@ -164,13 +213,15 @@ impl<'d> Ledger<'d> {
         key: &Key,
         warnings: &Warnings,
     ) -> Result<(), DiskError> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        state.pending.retain(|(of, _)| of != key);
+        let known = &mut state.known;
         let held = self.disk.lock(&self.lock_path, 0, LockWait::Block);
-        self.refresh(&mut known, warnings);
+        self.refresh(known, warnings);
         if known.values.remove(key).is_none() {
             return Ok(());
         }
-        let written = self.rewrite(&mut known);
+        let written = self.rewrite(known);
         drop(held);
         written.or_else(|_| {
             *known = Known::default();
@@ -180,23 +231,26 @@ impl<'d> Ledger<'d> {
 
     /// Writes the file anew if most of it does not count any more.
     pub(super) fn compact(&self, warnings: &Warnings) -> Result<(), DiskError> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut self.lock().known;
         if (known.end as u64) < known.live_bytes() * 2 + SLACK {
             return Ok(());
         }
         let Ok(Some(_held)) = self.disk.lock(&self.lock_path, 0, LockWait::Try) else {
             return Ok(());
         };
-        self.refresh(&mut known, warnings);
+        self.refresh(known, warnings);
         if known.end == 0 {
             return Ok(());
         }
-        self.rewrite(&mut known)
+        self.rewrite(known)
     }
 
     fn rewrite(&self, known: &mut Known) -> Result<(), DiskError> {
         let values = std::mem::take(&mut known.values);
         let mut fresh = Known::default();
+        let mut values: Vec<(Key, Values)> = values.into_iter().collect();
+        // In the order in which they were written: what is old stays old.
+        values.sort_unstable_by_key(|(key, values)| (values.written_at, *key));
         let notes: Vec<(Key, Note)> = values
             .iter()
             .flat_map(|(key, values)| values.notes().map(|note| (*key, note)))
@@ -279,6 +333,10 @@ impl<'d> Ledger<'d> {
         });
     }
 
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn new_nonce(&self) -> [u8; NONCE] {
         // Another process, engine or moment gives another session; a moment is a life of the file.
         let stat = self.disk.stat(self.path.parent().unwrap_or(Path::new("/")));
@@ -322,10 +380,7 @@ impl Known {
     fn apply(&mut self, key: Key, note: &Note) {
         let values = self.values.entry(key).or_default();
         values.written_at = self.end;
-        match note {
-            Note::Set(slot, value) => *values.slot(*slot) = Some(value.as_slice().into()),
-            Note::Clear(slot) => *values.slot(*slot) = None,
-        }
+        values.apply(note);
     }
 
     fn live_bytes(&self) -> u64 {
@@ -336,6 +391,13 @@ impl Known {
 }
 
 impl Values {
+    fn apply(&mut self, note: &Note) {
+        match note {
+            Note::Set(slot, value) => *self.slot(*slot) = Some(value.as_slice().into()),
+            Note::Clear(slot) => *self.slot(*slot) = None,
+        }
+    }
+
     fn slot(&mut self, slot: Slot) -> &mut Option<Arc<[u8]>> {
         match slot {
             Slot::Success => &mut self.success,
@@ -356,6 +418,12 @@ impl Values {
 }
 
 impl Note {
+    fn slot(&self) -> Slot {
+        match self {
+            Self::Set(slot, _) | Self::Clear(slot) => *slot,
+        }
+    }
+
     fn tag(&self) -> u8 {
         match self {
             Self::Set(Slot::Success, _) => 1,
@@ -433,7 +501,7 @@ mod tests {
     }
 
     fn put(ledger: &Ledger<'_>, text: &str) -> Result<(), DiskError> {
-        ledger.put(&KEY, &[set(Slot::Success, text)], &Warnings::default())
+        ledger.put(&KEY, [set(Slot::Success, text)], &Warnings::default())
     }
 
     #[test]
@@ -444,12 +512,48 @@ mod tests {
         assert_eq!(success(&two).as_deref(), Some("1"));
         put(&two, "22").unwrap();
         assert_eq!(success(&one).as_deref(), Some("22"));
-        one.put(&KEY, &[Note::Clear(Slot::Success)], &Warnings::default())
+        one.put(&KEY, [Note::Clear(Slot::Success)], &Warnings::default())
             .unwrap();
         assert_eq!(success(&two), None);
         disk.remove(Path::new(PATH)).unwrap();
         put(&two, "3").unwrap();
         assert_eq!(success(&one).as_deref(), Some("3"));
+    }
+
+    #[test]
+    fn what_is_noted_counts_at_once_and_lasts_from_the_flush_on() {
+        let disk = MemDisk::new();
+        let one = ledger(&disk);
+        let warnings = Warnings::default();
+        let note = |text| {
+            let notes = [set(Slot::Inputs, "of it"), set(Slot::Success, text)];
+            one.note(&KEY, notes, &warnings).unwrap();
+        };
+        note("first");
+        note("second");
+        assert_eq!(success(&one).as_deref(), Some("second"));
+        assert_eq!(success(&ledger(&disk)), None);
+        one.flush(&warnings).unwrap();
+        let read = ledger(&disk).get(&KEY, &warnings);
+        assert_eq!(read.success.as_deref(), Some(&b"second"[..]));
+        assert_eq!(read.inputs.as_deref(), Some(&b"of it"[..]));
+        let whole = disk.read(Path::new(PATH)).unwrap();
+        assert!(!whole.windows(5).any(|bytes| bytes == b"first"));
+        one.flush(&warnings).unwrap();
+        assert_eq!(disk.read(Path::new(PATH)).unwrap(), whole);
+    }
+
+    #[test]
+    fn notes_do_not_pile_up() {
+        let disk = MemDisk::new();
+        let one = ledger(&disk);
+        for n in 0..PENDING_MAX {
+            let mut key = KEY;
+            key[..8].copy_from_slice(&n.to_le_bytes());
+            one.note(&key, [set(Slot::Success, "x")], &Warnings::default())
+                .unwrap();
+        }
+        assert!(disk.stat(Path::new(PATH)).is_ok());
     }
 
     #[test]
@@ -511,7 +615,7 @@ mod tests {
         let text = "x".repeat(52);
         for n in 0..10 {
             let note = set(Slot::Success, &text);
-            one.put(&[n; 16], &[note], &Warnings::default()).unwrap();
+            one.put(&[n; 16], [note], &Warnings::default()).unwrap();
         }
         let holds = |n| one.get(&[n; 16], &Warnings::default()) != Values::default();
         one.shrink(2000, &Warnings::default()).unwrap();

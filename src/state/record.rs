@@ -136,7 +136,7 @@ impl<'d> Records<'d> {
         })
     }
 
-    /// Notes a success and ends the attempt, in one write.
+    /// Notes a success and ends the attempt, for [`Self::flush`] to write down.
     pub(super) fn record(
         &self,
         task: &TaskName,
@@ -157,7 +157,7 @@ impl<'d> Records<'d> {
             // The last one: what is torn before it leaves the attempt in force.
             Note::Clear(Slot::Marker),
         ];
-        self.ledger.put(&key_of(task), &notes, warnings)
+        self.ledger.note(&key_of(task), notes, warnings)
     }
 
     /// Notes that the same success is known by other stats. An attempt stays in force.
@@ -168,10 +168,26 @@ impl<'d> Records<'d> {
         warnings: &Warnings,
     ) -> Result<(), DiskError> {
         let note = Note::Set(Slot::Success, encode(success));
-        self.ledger.put(&key_of(task), &[note], warnings)
+        self.ledger.put(&key_of(task), [note], warnings)
     }
 
-    /// Notes an attempt. When that fails the last success is forgotten, so that it cannot count.
+    /// Notes that an attempt begins. Where no success could count meanwhile, that is written with
+    /// the next [`Self::flush`]; else as by [`Self::mark`].
+    pub(super) fn begin(
+        &self,
+        task: &TaskName,
+        marker: &Marker,
+        warnings: &Warnings,
+    ) -> Result<(), DiskError> {
+        let key = key_of(task);
+        if self.ledger.get(&key, warnings).success.is_some() {
+            return self.mark(task, marker, warnings);
+        }
+        let note = Note::Set(Slot::Marker, encode(marker));
+        self.ledger.note(&key, [note], warnings)
+    }
+
+    /// Writes down an attempt. When that fails the last success is forgotten, so that it cannot count.
     pub(super) fn mark(
         &self,
         task: &TaskName,
@@ -179,17 +195,23 @@ impl<'d> Records<'d> {
         warnings: &Warnings,
     ) -> Result<(), DiskError> {
         let note = Note::Set(Slot::Marker, encode(marker));
-        let written = self.ledger.put(&key_of(task), &[note], warnings);
+        let written = self.ledger.put(&key_of(task), [note], warnings);
         if written.is_err() {
             self.ledger.forget_at_any_price(&key_of(task), warnings)?;
         }
         written
     }
 
-    /// Forgets the attempt: the last success, if there is one, counts again.
+    /// Forgets the attempt, with the next [`Self::flush`]: the last success, if there is one,
+    /// counts again.
     pub(super) fn unmark(&self, task: &TaskName, warnings: &Warnings) -> Result<(), DiskError> {
         let note = Note::Clear(Slot::Marker);
-        self.ledger.put(&key_of(task), &[note], warnings)
+        self.ledger.note(&key_of(task), [note], warnings)
+    }
+
+    /// Writes down what was noted.
+    pub(super) fn flush(&self, warnings: &Warnings) -> Result<(), DiskError> {
+        self.ledger.flush(warnings)
     }
 
     /// Forgets everything about the task.

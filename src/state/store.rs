@@ -153,11 +153,16 @@ impl<'d> Store<'d> {
         let bytes = frame::encode(Kind::Result, result);
         if result.outputs.is_empty() && is_of_nothing(&result.log) {
             let note = Note::Set(Slot::Success, bytes);
-            return self.bare.put(&short(key), &[note], warnings);
+            return self.bare.note(&short(key), [note], warnings);
         }
         self.added_bytes
             .fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.disk.write_atomic(&self.result_path(key), &bytes)
+    }
+
+    /// Writes down what was kept beside the files.
+    pub(super) fn flush(&self, warnings: &Warnings) {
+        self.attempt(warnings, || self.bare.flush(warnings));
     }
 
     /// Whether there is an entry for `key`.

@@ -19,6 +19,7 @@ mod explain; //     why a task runs, for every cause; `--since`
 mod files; //       `{files}`: the inputs that changed
 mod flags; //       the command line
 mod limits; //      jobs, pools, time, attempts, job tokens
+mod many; //        many short tasks
 mod nested; //      watchrun inside a task
 mod oracle; //      random projects and edits against clean builds
 mod output; //      what tasks print

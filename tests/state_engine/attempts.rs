@@ -225,7 +225,22 @@ fn a_run_that_was_cut_short_is_not_fresh() {
     let mut examined = world.examine(&engine);
     engine.begin(&mut examined, Start::Anew);
     world.edit("src/a", "A");
-    let examined = world.examine(&engine);
+    for engine in [engine, world.engine()] {
+        let examined = world.examine(&engine);
+        assert_eq!(text(&examined), "previous run was interrupted");
+    }
+}
+
+#[test]
+fn a_first_run_that_was_cut_short_is_known_from_the_flush_on() {
+    let world = World::new();
+    let engine = world.engine();
+    let mut examined = world.examine(&engine);
+    engine.begin(&mut examined, Start::Anew);
+    let never = text(&world.examine(&world.engine()));
+    assert_ne!(never, "previous run was interrupted");
+    engine.flush();
+    let examined = world.examine(&world.engine());
     assert_eq!(text(&examined), "previous run was interrupted");
 }
 

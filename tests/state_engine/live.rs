@@ -214,6 +214,7 @@ proptest! {
                             engine.finish(&examined, after, RAN, &mut &b""[..])
                         });
                         prop_assert!(finished.is_ok());
+                        engine.flush();
                     }
                 }
                 Act::Fail => {

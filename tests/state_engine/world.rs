@@ -217,8 +217,11 @@ impl World {
         self.disk.tick();
         command(self);
         self.disk.tick();
-        self.subject(|after| engine.finish(&examined, after, RAN, &mut &b"printed\n"[..]))
-            .unwrap()
+        let finished = self
+            .subject(|after| engine.finish(&examined, after, RAN, &mut &b"printed\n"[..]))
+            .unwrap();
+        engine.flush();
+        finished
     }
 
     pub(crate) fn fail(&self, code: i32) {

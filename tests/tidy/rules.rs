@@ -41,7 +41,15 @@ const PLACES: &[(&str, &[&str])] = &[
     ("postcard", &["state/", "watch/record"]),
     ("process-wrap", &["exec/detach.rs"]),
     ("prost", &["state/"]),
-    ("rayon", &["parallel.rs", "schedule/run", "watch/reconcile"]),
+    (
+        "rayon",
+        &[
+            "parallel.rs",
+            "schedule/launch",
+            "schedule/run",
+            "watch/reconcile",
+        ],
+    ),
     ("regex-lite", &["exec/", "watchfile/"]),
     (
         "rustix",
@@ -70,6 +78,7 @@ const CLOCKS: &[&str] = &[
     "cli/",
     "exec/",
     "main.rs",
+    "schedule/launch",
     "schedule/run",
     "schedule/services",
     "schedule/serving",
