@@ -52,10 +52,25 @@ struct Pending {
     written: bool,
     moved_away: bool,
     moved_here: bool,
+    /// When it was looked at last; `None`: it was left for the next set once, so that the other
+    /// end of its rename can come.
+    at: Option<Instant>,
+}
+
+impl Pending {
+    /// Whether a rename has one end here, and the other may be seen at any moment.
+    fn is_half_of_a_rename(&self) -> bool {
+        match (self.before, self.after) {
+            (Some(_), None) => self.moved_away,
+            (None, Some(_)) => self.moved_here,
+            (_, _) => false,
+        }
+    }
 }
 
 impl Debouncer {
-    /// A set is ready `quiet` after its last change, at the latest `longest` after its first.
+    /// A set is ready `quiet` after its last change, at the latest `longest` after its first. Then
+    /// half a rename that was seen less than `quiet` ago is left for the next set, once.
     #[must_use]
     pub fn new(quiet: Duration, longest: Duration) -> Self {
         Self {
@@ -93,7 +108,9 @@ impl Debouncer {
             written: false,
             moved_away: false,
             moved_here: false,
+            at: Some(now),
         });
+        pending.at = pending.at.map(|_| now);
         pending.after = after;
         pending.written |= written;
         pending.moved_away |= moved && after.is_none();
@@ -182,17 +199,39 @@ impl Debouncer {
         if self.deadline().is_none_or(|deadline| deadline > now) {
             return None;
         }
-        self.take_all()
+        self.take(Some(now))
     }
 
     /// What is pending, ready or not.
     pub fn take_all(&mut self) -> Option<ChangeSet> {
-        let pending = std::mem::take(&mut self.pending);
+        self.take(None)
+    }
+
+    /// What is pending, but for halves of renames that are new at `now`.
+    fn take(&mut self, now: Option<Instant>) -> Option<ChangeSet> {
+        let mut pending = std::mem::take(&mut self.pending);
+        let renames = Renames::of(&pending);
+        (self.first, self.last) = (None, None);
+        if let Some(now) = now {
+            let is_held = |(path, pending): &(&RelPath, &Pending)| {
+                let is_new = pending.at.is_some_and(|at| now < at + self.quiet);
+                is_new && pending.is_half_of_a_rename() && !renames.concern(path)
+            };
+            let halves = pending.iter().filter(is_held);
+            let halves: Vec<RelPath> = halves.map(|(path, _)| path.clone()).collect();
+            for path in halves {
+                let half = pending.remove(&path);
+                self.pending.extend(half.map(|half| (path, half)));
+            }
+            for half in self.pending.values_mut() {
+                let at = half.at.take();
+                self.first = self.first.min(at).or(at);
+                self.last = self.last.max(at);
+            }
+        }
         self.open.clear();
-        self.first = None;
-        self.last = None;
         let n_pending = pending.len();
-        let (changes, n_paired) = changes_of(pending);
+        let (changes, n_paired) = changes_of(pending, renames);
         self.vanished += (n_pending - n_paired - changes.len()) as u64;
         let complete = !std::mem::take(&mut self.gap);
         if changes.is_empty() {
@@ -209,17 +248,10 @@ impl Debouncer {
 }
 
 /// The changes, sorted by path, and how many removals became part of a rename.
-fn changes_of(pending: BTreeMap<RelPath, Pending>) -> (Vec<Change>, usize) {
-    let mut renames = Renames::of(&pending);
-    for (path, pending) in &pending {
-        if let (None, Some(after)) = (pending.before, pending.after) {
-            renames.pair(path, pending, &after);
-        }
-    }
+fn changes_of(pending: BTreeMap<RelPath, Pending>, renames: Renames) -> (Vec<Change>, usize) {
     let Renames {
         mut origins,
         consumed,
-        ..
     } = renames;
     let n_paired = consumed.len();
     let mut changes = Vec::new();
@@ -269,33 +301,46 @@ fn kind_of(before: &FileStat, after: &FileStat, written: bool) -> Option<ChangeK
     (before != after).then_some(ChangeKind::Modified)
 }
 
-/// Finds which removed path a created one used to be: by inode, and by proof that it is the same
-/// file and not a new one that got a freed inode number.
-struct Renames<'a> {
-    gone: HashMap<(u64, u64), Vec<(&'a RelPath, &'a Pending)>>,
+/// Which removed path each created one used to be.
+struct Renames {
     /// By new path, the old one.
     origins: HashMap<RelPath, RelPath>,
     consumed: BTreeSet<RelPath>,
 }
 
-impl<'a> Renames<'a> {
-    fn of(pending: &'a BTreeMap<RelPath, Pending>) -> Self {
-        let mut gone: HashMap<(u64, u64), Vec<_>> = HashMap::new();
+/// What is gone, by inode.
+type Gone<'a> = HashMap<(u64, u64), Vec<(&'a RelPath, &'a Pending)>>;
+
+impl Renames {
+    /// Finds them by inode, and by proof that it is the same file and not a new one that got a
+    /// freed inode number.
+    fn of(pending: &BTreeMap<RelPath, Pending>) -> Self {
+        let mut gone = Gone::new();
         for (path, pending) in pending {
             if let (Some(before), None) = (pending.before, pending.after) {
                 let same = gone.entry((before.dev, before.ino)).or_default();
                 same.push((path, pending));
             }
         }
-        Self {
-            gone,
+        let mut renames = Self {
             origins: HashMap::new(),
             consumed: BTreeSet::new(),
+        };
+        for (path, pending) in pending {
+            if let (None, Some(after)) = (pending.before, pending.after) {
+                renames.pair(&mut gone, path, pending, &after);
+            }
         }
+        renames
     }
 
-    fn pair(&mut self, path: &RelPath, here: &Pending, after: &FileStat) {
-        let Some(candidates) = self.gone.get_mut(&(after.dev, after.ino)) else {
+    /// Whether `path` is an end of one.
+    fn concern(&self, path: &RelPath) -> bool {
+        self.origins.contains_key(path) || self.consumed.contains(path)
+    }
+
+    fn pair(&mut self, gone: &mut Gone<'_>, path: &RelPath, here: &Pending, after: &FileStat) {
+        let Some(candidates) = gone.get_mut(&(after.dev, after.ino)) else {
             return;
         };
         let origins = &self.origins;

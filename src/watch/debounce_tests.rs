@@ -340,3 +340,36 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn half_a_rename_waits_for_the_other_half_once() {
+    let mut world = World::new();
+    let mut debouncer = Debouncer::new(QUIET, LONGEST);
+    let start = Instant::now();
+    let at = |ms| start + Duration::from_millis(ms);
+    let mut push = |debouncer: &mut Debouncer, name: &str, after, ms| {
+        let observed = world.set(&path(name), after, true);
+        let before = observed.before;
+        debouncer.push(observed, at(ms));
+        before
+    };
+    // A burst: the set has to be made though `b` is only just gone.
+    for ms in (0..500).step_by(9) {
+        push(&mut debouncer, "n", None, ms);
+    }
+    push(&mut debouncer, "a", None, 480);
+    let b = push(&mut debouncer, "b", None, 495);
+    let set = debouncer.take_ready(at(500)).unwrap();
+    assert_eq!(text(&set), "-a");
+    push(&mut debouncer, "c", b, 501);
+    assert_eq!(debouncer.deadline(), Some(at(511)));
+    assert_eq!(text(&debouncer.take_ready(at(511)).unwrap()), "b>c");
+    // What only goes away goes with the next set.
+    push(&mut debouncer, "d", None, 600);
+    for ms in (600..1100).step_by(9) {
+        push(&mut debouncer, "n", None, ms);
+    }
+    push(&mut debouncer, "c", None, 1099);
+    assert_eq!(text(&debouncer.take_ready(at(1100)).unwrap()), "-d");
+    assert_eq!(text(&debouncer.take_ready(at(1109)).unwrap()), "-c");
+}
