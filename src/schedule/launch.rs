@@ -102,23 +102,29 @@ impl Driver {
         if self.options.mode == Mode::Watching {
             return;
         }
-        let mut offered = self.look_who_started();
+        let offered = self.look_who_started();
         let next = self.schedule.next_ahead(OFFERS_MAX);
-        if !next.starts_with(&offered) {
+        let Some(more) = next.strip_prefix(&offered[..]) else {
+            // Something more urgent has turned up. What it is, is asked again: meanwhile a thread
+            // may have taken a task.
             self.recall();
-            offered.clear();
+            return self.offer(&self.schedule.next_ahead(OFFERS_MAX));
+        };
+        // A few at a time: each offer costs as much.
+        if offered.is_empty() || more.len() >= OFFERS_MAX / 2 {
+            self.offer(more);
         }
-        // A few at a time: each look costs as much.
-        if next.len() - offered.len() < OFFERS_MAX / 2 && !offered.is_empty() {
+    }
+
+    fn offer(&mut self, ids: &[TaskId]) {
+        if ids.is_empty() || !self.schedule.is_just_full() {
             return;
         }
-        for &id in &next[offered.len()..] {
+        for &id in ids {
             let offer = self.offer_of(id);
             self.ahead.offer(offer);
         }
-        if offered.len() < next.len() {
-            self.listen();
-        }
+        self.listen();
     }
 
     /// Reports may come now that nobody is woken for.

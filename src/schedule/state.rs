@@ -189,7 +189,7 @@ impl Schedule {
     /// is free.
     pub fn next_ahead(&self, n: usize) -> Vec<TaskId> {
         let is_blocked = |id: &TaskId| self.blockers[*id] > 0;
-        if !self.slots.is_just_full() || self.running.iter().any(is_blocked) {
+        if self.slots.free() > 0 || self.running.iter().any(is_blocked) {
             return Vec::new();
         }
         let is_certain = |place: &&Place| {
@@ -198,6 +198,11 @@ impl Schedule {
         };
         let certain = self.ready.iter().take_while(is_certain);
         certain.map(|(_, id)| *id).take(n).collect()
+    }
+
+    /// Whether as many commands run as may, and no more.
+    pub fn is_just_full(&self) -> bool {
+        self.slots.is_just_full()
     }
 
     /// A task of [`Self::next_ahead`] has been started.

@@ -200,7 +200,6 @@ impl<'d> Engine<'d> {
     pub fn flush(&self) {
         if self.may_write() {
             self.note(self.records.flush(&self.warnings));
-            self.store.flush(&self.warnings);
         }
     }
 
@@ -239,6 +238,7 @@ impl<'d> Engine<'d> {
             }
         }
         if self.uses_store() {
+            self.store.flush(&self.warnings);
             self.note(self.store.shrink(&self.warnings));
         }
         let added = self.store.added_bytes();
