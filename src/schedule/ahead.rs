@@ -90,7 +90,17 @@ impl Ahead {
         self.lock().offers.push_back(offer);
     }
 
-    /// What was taken since the last call, and what is still offered.
+    /// How many are offered.
+    pub(super) fn len(&self) -> usize {
+        self.lock().offers.len()
+    }
+
+    /// What was taken since the last look.
+    pub(super) fn taken(&self) -> Vec<(TaskId, Serial)> {
+        std::mem::take(&mut self.lock().taken)
+    }
+
+    /// What was taken since the last look, and what is still offered.
     pub(super) fn look(&self) -> (Vec<(TaskId, Serial)>, Vec<TaskId>) {
         let mut state = self.lock();
         let offered = state.offers.iter().map(|offer| offer.id).collect();

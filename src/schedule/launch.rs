@@ -56,7 +56,7 @@ impl Driver {
                 // The terminal is made ready for a task that owns it by who hears of its start.
                 Prepared::Run(errand) if !assignment.owns_terminal() && !is_poised => {
                     let commands = Arc::clone(&errand.commands);
-                    let examined = errand.examined.clone();
+                    let examined = Arc::clone(&errand.examined);
                     report(News::Started(Box::new(errand)));
                     let mut lines = |lines| report(News::Output(lines));
                     let executed = step::execute(ports, &commands, &cancel, &mut lines);
@@ -78,10 +78,9 @@ impl Driver {
     }
 
     /// Notes what threads have started by themselves.
-    pub(super) fn look_who_started(&mut self) -> Vec<TaskId> {
-        let (taken, offered) = self.ahead.look();
+    pub(super) fn look_who_started(&mut self) {
+        let taken = self.ahead.taken();
         self.note_started(taken);
-        offered
     }
 
     /// Takes back what threads could start by themselves.
@@ -102,7 +101,13 @@ impl Driver {
         if self.options.mode == Mode::Watching {
             return;
         }
-        let offered = self.look_who_started();
+        let (n_offered, seen) = (self.ahead.len(), self.schedule.n_readied());
+        if n_offered > OFFERS_MAX / 2 && seen == self.looked_ahead {
+            return;
+        }
+        self.looked_ahead = seen;
+        let (taken, offered) = self.ahead.look();
+        self.note_started(taken);
         let next = self.schedule.next_ahead(OFFERS_MAX);
         let Some(more) = next.strip_prefix(&offered[..]) else {
             // Something more urgent has turned up. What it is, is asked again: meanwhile a thread

@@ -76,6 +76,8 @@ pub struct Driver {
     pub(super) poised: BTreeMap<TaskId, Instant>,
     /// Running tasks that `auto` leaves to end though they have to start over, and until when.
     pub(super) lingering: BTreeMap<TaskId, Instant>,
+    /// How many tasks had become ready when it was looked ahead last.
+    pub(super) looked_ahead: u64,
     /// Until then reports may come that can wait.
     pub(super) listening: Option<Instant>,
     pub(super) wave: Option<Wave>,
@@ -120,6 +122,7 @@ impl Driver {
             last_serial: 0,
             poised: BTreeMap::new(),
             lingering: BTreeMap::new(),
+            looked_ahead: 0,
             listening: None,
             wave: None,
             runs: 0,

@@ -153,7 +153,7 @@ impl Driver {
             lock,
         } = errand;
         let progress = &mut self.progress[id];
-        progress.examined = Some(Arc::new(examined));
+        progress.examined = Some(examined);
         progress.commands = commands;
         progress.lock = lock;
         self.tell_started(id);

@@ -42,6 +42,7 @@ pub struct Schedule {
     checking: BTreeSet<Place>,
     /// Ready tasks.
     ready: BTreeSet<Place>,
+    n_readied: u64,
     running: BTreeSet<TaskId>,
     to_stop: BTreeSet<TaskId>,
     skipped: Vec<(TaskId, SkipCause)>,
@@ -65,6 +66,7 @@ impl Schedule {
             to_check: BTreeSet::new(),
             checking: BTreeSet::new(),
             ready: BTreeSet::new(),
+            n_readied: 0,
             running: BTreeSet::new(),
             to_stop: BTreeSet::new(),
             skipped: Vec::new(),
@@ -198,6 +200,11 @@ impl Schedule {
         };
         let certain = self.ready.iter().take_while(is_certain);
         certain.map(|(_, id)| *id).take(n).collect()
+    }
+
+    /// How often a task became ready.
+    pub fn n_readied(&self) -> u64 {
+        self.n_readied
     }
 
     /// Whether as many commands run as may, and no more.
@@ -522,6 +529,7 @@ impl Schedule {
             TaskState::Out | TaskState::Ended(_) | TaskState::Skipped(_) => return,
             TaskState::Ready => {
                 self.ready.insert(place(&self.graph, id));
+                self.n_readied += 1;
             }
             TaskState::Running(_) => {
                 self.running.insert(id);

@@ -252,7 +252,7 @@ pub(super) struct Look {
 /// What to do about a stale task that has its turn.
 pub(super) enum Prepared {
     /// Nothing: somebody else has done it while this waited for them.
-    Fresh(Examined),
+    Fresh(Box<Examined>),
     /// Nothing: the store had its result.
     Restored(Restored),
     /// This.
@@ -270,7 +270,7 @@ pub(super) enum Prepared {
 /// A task that is about to run.
 pub(super) struct Errand {
     /// What it is recorded against.
-    pub(super) examined: Examined,
+    pub(super) examined: Arc<Examined>,
     pub(super) commands: Arc<[Command]>,
     /// Keeps other processes from running the same task. `None` where files cannot be locked.
     pub(super) lock: Option<DiskLock>,
@@ -296,7 +296,7 @@ pub(super) fn prepare(
     if ports.engine.is_stored(examined, task, assignment.demand) {
         return Prepared::Stored(lock);
     }
-    errand(ports, assignment, examined.clone(), start, lock)
+    errand(ports, assignment, examined, start, lock)
 }
 
 /// As [`prepare`], after a wait for the other process. Blocks until that has ended or `cancel` is
@@ -318,7 +318,7 @@ pub(super) fn prepare_after_wait(
     ports.files.settle();
     let examined = examine(ports, assignment).result?;
     if *examined.verdict() == Verdict::Fresh {
-        return Ok(Prepared::Fresh(examined));
+        return Ok(Prepared::Fresh(Box::new(examined)));
     }
     restore_or_run(ports, assignment, &examined, start, lock)
 }
@@ -337,30 +337,31 @@ pub(super) fn restore_or_run(
     if let Some(restored) = ports.engine.restore(examined, &subject)? {
         return Ok(Prepared::Restored(restored));
     }
-    Ok(errand(ports, assignment, examined.clone(), start, lock))
+    Ok(errand(ports, assignment, examined, start, lock))
 }
 
 fn errand(
     ports: &Ports,
     assignment: &Assignment,
-    mut examined: Examined,
+    examined: &Examined,
     start: Start,
     lock: Option<DiskLock>,
 ) -> Prepared {
     let task = assignment.task();
     let files = if task.takes_files() {
-        ports.engine.changed_files(&examined)
+        ports.engine.changed_files(examined)
     } else {
         Vec::new()
     };
-    ports.engine.begin(&mut examined, start);
+    let mut begun = examined.clone();
+    ports.engine.begin(&mut begun, start);
     let (root, inherited) = (&ports.root, &ports.environment);
     let mut commands = command::commands(task, root, &files, inherited, &ports.lineage);
     ports
         .tokens
         .share(&*ports.executor, &ports.root, &mut commands);
     Prepared::Run(Errand {
-        examined,
+        examined: Arc::new(begun),
         commands: commands.into(),
         lock,
     })
