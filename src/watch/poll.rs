@@ -119,7 +119,8 @@ impl PollWatcher {
         all
     }
 
-    /// Notes that `dirs` were looked at, `changed` of them with changes, and that it took `spent`.
+    /// Notes that `dirs` were looked at, `changed` of them with changes, and that it took `spent`,
+    /// as [`PollWatcher::cost`] has it.
     pub fn looked(&mut self, dirs: &[RelDir], changed: &[RelDir], spent: Duration, now: Instant) {
         for dir in dirs {
             let Some(polled) = self.dirs.get(dir).copied() else {
@@ -138,6 +139,14 @@ impl PollWatcher {
             self.schedule(dir, now + wait, hot_until);
         }
         self.rest_until = Some(now + spent * (SHARE - 1));
+    }
+
+    /// What looks took that kept a core busy for `cpu` and lasted for `wall`. A machine that has
+    /// other things to do makes them last; that puts nothing off for long. Where they mostly wait,
+    /// as for a share on the network, half of the time is left for the rest.
+    #[must_use]
+    pub fn cost(cpu: Duration, wall: Duration) -> Duration {
+        cpu.max(wall / (SHARE - 1))
     }
 
     /// What was looked at last was asked for: it is not held against polling's share.
@@ -195,6 +204,19 @@ mod tests {
         assert_eq!(poll.deadline(), Some(now + SECOND / 2 * 19));
         poll.forgive();
         assert_eq!(poll.deadline(), Some(now + SECOND));
+    }
+
+    #[test]
+    fn what_others_took_of_the_machine_is_no_cost() {
+        assert_eq!(PollWatcher::cost(SECOND, SECOND), SECOND);
+        assert_eq!(PollWatcher::cost(SECOND, SECOND * 8), SECOND);
+        // A share that answers slowly: as long again without a look.
+        let start = Instant::now();
+        let mut poll = PollWatcher::new(SECOND);
+        poll.add(&dir("a"), start);
+        let cost = PollWatcher::cost(SECOND / 1000, SECOND * 38);
+        poll.looked(&[dir("a")], &[], cost, start);
+        assert_eq!(poll.deadline(), Some(start + SECOND * 38));
     }
 
     #[test]

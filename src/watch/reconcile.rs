@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use std::{io, mem};
 
 use rayon::prelude::*;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::change::FileType;
 use crate::disk::FileStat;
@@ -20,6 +21,7 @@ use crate::watch::debounce::Observed;
 use crate::watch::diff::Diff;
 use crate::watch::ignored::Rules;
 use crate::watch::options::Backend;
+use crate::watch::poll::PollWatcher;
 use crate::watch::processor::{EventProcessor, Retry};
 use crate::watch::queue::Seen;
 use crate::watch::record::Record;
@@ -408,6 +410,7 @@ impl EventProcessor {
     /// Looks at polled directories.
     pub(crate) fn poll_dirs(&mut self, dirs: &[RelDir], now: Instant) {
         let mut changed = Vec::new();
+        let busy = cpu_time();
         for dir in dirs {
             let before = self.debouncer.len();
             let tasks: Vec<Task> = self.task(dir).into_iter().collect();
@@ -418,7 +421,8 @@ impl EventProcessor {
             }
         }
         let done = Instant::now();
-        let spent = done.saturating_duration_since(now);
+        let cpu = cpu_time().saturating_sub(busy);
+        let spent = PollWatcher::cost(cpu, done.saturating_duration_since(now));
         self.poll.looked(dirs, &changed, spent, done);
         if dirs.contains(&RelDir::ROOT) {
             self.check_root(false, done);
@@ -613,4 +617,10 @@ impl EventProcessor {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How long this thread has kept a core busy.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
