@@ -6,6 +6,9 @@
 //! any other task; what is not can be recalled at any time, and as soon as a command fails nothing
 //! is taken any more until the coordinator has heard of it. So what is started, and in which order,
 //! is the same; it is started sooner.
+//!
+//! An offered task is ready. Who makes a ready task anything else than running recalls the offers
+//! first: a failure, a stop, a change, a service that is asked for or lost.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

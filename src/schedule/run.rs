@@ -140,6 +140,7 @@ impl Driver {
 
     /// Asks for tasks for the first time: what is stale runs, and each is reported.
     pub fn open(&mut self, selection: &Selection) {
+        self.recall();
         self.wave.get_or_insert_with(Wave::new);
         self.announce(selection.ids());
         self.schedule.open(selection.ids());

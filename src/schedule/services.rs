@@ -166,6 +166,7 @@ impl Driver {
             }
         }
         if is_missing {
+            self.recall();
             for dep in between {
                 self.schedule.ask_again(dep);
             }

@@ -76,6 +76,7 @@ impl Driver {
         let examined = match look.result {
             Ok(examined) => examined,
             Err(error) => {
+                self.recall();
                 if self
                     .schedule
                     .checked(ticket, Checked::Ends(Outcome::Failed))

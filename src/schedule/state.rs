@@ -214,6 +214,10 @@ impl Schedule {
 
     /// A task of [`Self::next_ahead`] has been started.
     pub fn started_ahead(&mut self, id: TaskId) {
+        let state = self.states[id];
+        if state != TaskState::Ready {
+            unreachable!("BUG: task {id:?} was started ahead of its turn: {state:?}");
+        }
         self.set(id, TaskState::Running(Busy::Undisturbed));
     }
 
