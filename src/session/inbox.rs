@@ -269,3 +269,84 @@ impl Control {
         drop(self.tx.send(Input::RetryFailed));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// An inbox that has no room left.
+    fn full() -> (Inbox, Sender) {
+        let inbox = Inbox::new();
+        let tx = inbox.sender();
+        for _ in 0..CAPACITY {
+            assert!(tx.try_send(Input::RetryFailed));
+        }
+        assert!(!tx.try_send(Input::RetryFailed));
+        (inbox, tx)
+    }
+
+    #[test]
+    fn inputs_come_in_order_and_what_is_there_comes_after_the_deadline_too() {
+        let inbox = Inbox::new();
+        let tx = inbox.sender();
+        let past = Some(Instant::now());
+        assert!(inbox.next(past).is_none());
+        tx.send(Input::RetryFailed).unwrap();
+        tx.send(Input::Stop(StopAll::Kill)).unwrap();
+        assert!(matches!(inbox.next(past), Some(Input::RetryFailed)));
+        assert!(matches!(inbox.try_next(), Some(Input::Stop(_))));
+        assert!(inbox.try_next().is_none());
+    }
+
+    #[test]
+    fn who_waits_for_an_input_is_called() {
+        let inbox = Inbox::new();
+        let tx = inbox.sender();
+        let far = Instant::now() + Duration::from_secs(3600);
+        for deadline in [None, Some(far)] {
+            thread::scope(|scope| {
+                let reader = scope.spawn(|| inbox.next(deadline));
+                tx.send(Input::RetryFailed).unwrap();
+                assert!(reader.join().unwrap().is_some());
+            });
+        }
+    }
+
+    #[test]
+    fn who_waits_for_room_goes_on_when_there_is_some() {
+        let (inbox, tx) = full();
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| tx.send(Input::RetryFailed));
+            let taken = (0..=CAPACITY).filter_map(|_| inbox.next(None)).count();
+            assert_eq!(taken, CAPACITY + 1);
+            assert!(writer.join().unwrap().is_ok());
+        });
+    }
+
+    #[test]
+    fn the_end_of_the_inbox_ends_all_waits() {
+        let (inbox, tx) = full();
+        thread::scope(|scope| {
+            let writers = [(); 3].map(|()| scope.spawn(|| tx.send(Input::RetryFailed)));
+            drop(inbox);
+            for writer in writers {
+                assert!(writer.join().unwrap().is_err());
+            }
+        });
+        assert!(tx.send(Input::RetryFailed).is_err());
+    }
+
+    #[test]
+    fn only_a_reader_that_waits_is_called() {
+        let now = Instant::now();
+        let until = |ms| Reader::Waits(Some(now + Duration::from_millis(ms)));
+        for reader in [Reader::Waits(None), until(1), until(60_000)] {
+            assert!(reader.is_wanted(&Input::RetryFailed));
+        }
+        for reader in [Reader::Awake, Reader::Gone] {
+            assert!(!reader.is_wanted(&Input::RetryFailed));
+        }
+    }
+}
