@@ -315,6 +315,10 @@ impl Driver {
     pub(super) fn pump(&mut self) {
         let mut quick_checks = QUICK_CHECKS_MAX;
         loop {
+            if self.flights.is_empty() {
+                // No report would come to go on with.
+                quick_checks = QUICK_CHECKS_MAX;
+            }
             let mut idle = !self.check_some(&mut quick_checks);
             while let Some(id) = self.schedule.next_stop() {
                 idle = false;
@@ -353,14 +357,14 @@ impl Driver {
     }
 
     /// Begins to check what can be; whether there was anything. Checks that read no file are done
-    /// here, at most so many of them as long as something else goes on: starts would have to wait.
+    /// here, at most so many of them at a time: starts have to wait meanwhile.
     fn check_some(&mut self, quick_checks: &mut usize) -> bool {
         // A worker that waits for its part of a scan takes on further checks, one inside the
         // other: the number bounds its stack.
         let checks_max = 4 * rayon::current_num_threads();
         let mut any = false;
         while self.checks < checks_max
-            && (*quick_checks > 0 || self.flights.is_empty())
+            && *quick_checks > 0
             && let Some(ticket) = self.schedule.next_check()
         {
             any = true;
