@@ -70,7 +70,10 @@ impl News {
             Self::Finished(_, finished) => matches!(finished, Ok(Finished::Recorded(_))),
             Self::Executed(executed) => executed.has_succeeded(),
             Self::Prepared(prepared) => {
-                matches!(**prepared, Ok(Prepared::Stored(_) | Prepared::Busy))
+                matches!(
+                    **prepared,
+                    Ok(Prepared::Stored(_) | Prepared::Overtaken(_) | Prepared::Busy)
+                )
             }
             Self::Failed { .. } | Self::Brought(_) | Self::Service(_) => false,
         }

@@ -58,6 +58,7 @@ impl Driver {
                 }
             }
             Ok(Prepared::Stored(lock)) => self.restore(id, lock),
+            Ok(Prepared::Overtaken(lock)) => self.look_again(id, lock),
             Ok(Prepared::Busy) => self.wait_for_other(id),
             Ok(Prepared::Cancelled) => {
                 let name = self.plan.name(id);
@@ -142,6 +143,16 @@ impl Driver {
         let assignment = self.assignment(id, self.products_of(id));
         self.launch(id, move |ports| {
             let prepared = step::restore_or_run(ports, &assignment, &examined, start, lock);
+            News::Prepared(Box::new(prepared))
+        });
+    }
+
+    /// Another process has done `id` since it was looked at.
+    fn look_again(&mut self, id: TaskId, lock: Option<DiskLock>) {
+        let start = self.progress[id].kind_of_start();
+        let assignment = self.assignment(id, self.products_of(id));
+        self.launch(id, move |ports| {
+            let prepared = step::look_again(ports, &assignment, start, lock);
             News::Prepared(Box::new(prepared))
         });
     }
@@ -417,6 +428,9 @@ impl Driver {
     }
 
     pub(super) fn ended(&mut self, id: TaskId, outcome: Outcome, again: bool) {
+        if !outcome.is_success() {
+            self.recall();
+        }
         self.lingering.remove(&id);
         let progress = &mut self.progress[id];
         progress.cancel = None;

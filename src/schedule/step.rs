@@ -259,6 +259,8 @@ pub(super) enum Prepared {
     Run(Errand),
     /// Nothing yet: the store may have its result, see [`restore_or_run`].
     Stored(Option<DiskLock>),
+    /// Nothing yet: another process has done it since it was looked at, see [`look_again`].
+    Overtaken(Option<DiskLock>),
     /// Nothing yet: another process runs the same task.
     Busy,
     /// Nothing: it was stopped while it waited for that process.
@@ -293,6 +295,9 @@ pub(super) fn prepare(
         Locked::Impossible => None,
         Locked::Busy => return Prepared::Busy,
     };
+    if assignment.demand != Demand::Always && ports.engine.is_overtaken(examined) {
+        return Prepared::Overtaken(lock);
+    }
     if ports.engine.is_stored(examined, task, assignment.demand) {
         return Prepared::Stored(lock);
     }
@@ -315,6 +320,16 @@ pub(super) fn prepare_after_wait(
             Locked::Busy => {}
         }
     };
+    look_again(ports, assignment, start, lock)
+}
+
+/// Examines the task once more, and says what to do. The caller holds `lock`.
+pub(super) fn look_again(
+    ports: &Ports,
+    assignment: &Assignment,
+    start: Start,
+    lock: Option<DiskLock>,
+) -> Result<Prepared, StateError> {
     ports.files.settle();
     let examined = examine(ports, assignment).result?;
     if *examined.verdict() == Verdict::Fresh {

@@ -88,6 +88,14 @@ impl Engine<'_> {
         }
     }
 
+    /// Whether another process has recorded a success of the task since it was examined. Asked by
+    /// who holds the task's lock: then it has to be examined once more.
+    #[must_use]
+    pub fn is_overtaken(&self, examined: &Examined) -> bool {
+        let (success, marker) = self.records.look(&examined.task, &self.warnings);
+        success.is_some() && marker.is_none() && success.as_ref() != examined.success.as_deref()
+    }
+
     /// Says that the command failed. What it succeeded with before does not count until it
     /// succeeds again. `moved`: nor does the failure, see [`Self::moved_in_failure`].
     pub fn failed(

@@ -102,3 +102,24 @@ fn what_is_told_as_done_is_kept_whenever_the_program_is_killed() {
         );
     }
 }
+
+#[test]
+fn programs_that_run_side_by_side_share_the_work() {
+    for cache in [&[][..], &["--no-cache"]] {
+        let mut watchfile = String::new();
+        for n in 0..TASKS {
+            let run = format!("echo {n} >> log");
+            writeln!(watchfile, "[tasks.t{n}]\nrun = \"{run}\"\ninputs = []").expect("a string");
+        }
+        let project = Project::with(&watchfile);
+        let programs = [(); 3].map(|()| {
+            let mut command = project.command(["run", "-q", "-j2"]);
+            let quiet = command.args(cache).stdout(Stdio::null());
+            quiet.stderr(Stdio::null()).spawn().unwrap()
+        });
+        for mut program in programs {
+            assert!(program.wait().unwrap().success());
+        }
+        assert_eq!(project.lines("log"), TASKS, "{cache:?}");
+    }
+}
