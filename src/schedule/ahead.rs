@@ -61,6 +61,17 @@ pub(super) struct Offer {
     pub(super) job: Job,
 }
 
+/// How the task of a thread is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// So that something more urgent than what is offered may go on now.
+    Awaited,
+    /// So that others go on as they would have without it.
+    Well,
+    /// So that others may not be started any more.
+    Badly,
+}
+
 /// What became of an offer.
 pub(super) enum Called {
     /// There was none.
@@ -72,20 +83,17 @@ pub(super) enum Called {
 }
 
 impl Ahead {
-    /// For a thread: the next job, if there is one.
-    pub(super) fn take(&self) -> Option<Job> {
+    /// For a thread: the job that it does after its task is `over`, if any. After a bad end nobody
+    /// gets one until the next [`Self::recall`].
+    pub(super) fn next(&self, over: Over) -> Option<Job> {
         let mut state = self.lock();
-        if state.is_closed {
+        state.is_closed |= over == Over::Badly;
+        if state.is_closed || over == Over::Awaited {
             return None;
         }
         let offer = state.offers.pop_front()?;
         state.taken.push((offer.id, offer.serial));
         Some(offer.job)
-    }
-
-    /// For a thread whose command failed: nobody takes anything until the next [`Self::recall`].
-    pub(super) fn close(&self) {
-        self.lock().is_closed = true;
     }
 
     /// Offers one more.
@@ -144,8 +152,12 @@ mod tests {
         ahead.offer(Offer {
             id: TaskId::new(n),
             serial: Serial(n as u64),
-            job: Job::new(Ahead::take),
+            job: Job::new(well),
         });
+    }
+
+    fn well(ahead: &Ahead) -> Option<Job> {
+        ahead.next(Over::Well)
     }
 
     fn ids(taken: &[(TaskId, Serial)]) -> Vec<u64> {
@@ -156,7 +168,7 @@ mod tests {
     fn a_thread_goes_on_until_nothing_is_offered() {
         let ahead = Ahead::default();
         (1..=3).for_each(|n| offer(&ahead, n));
-        Job::new(Ahead::take).run(&ahead);
+        Job::new(well).run(&ahead);
         let (taken, offered) = ahead.look();
         assert_eq!((ids(&taken), offered), (vec![1, 2, 3], vec![]));
         assert!(ahead.look().0.is_empty());
@@ -166,20 +178,28 @@ mod tests {
     fn after_a_failure_nothing_is_taken_until_the_coordinator_knows() {
         let ahead = Ahead::default();
         (1..=3).for_each(|n| offer(&ahead, n));
-        assert!(ahead.take().is_some());
-        ahead.close();
-        assert!(ahead.take().is_none());
+        assert!(well(&ahead).is_some());
+        assert!(ahead.next(Over::Badly).is_none());
+        assert!(well(&ahead).is_none());
         assert_eq!(ids(&ahead.recall()), [1]);
-        assert!(ahead.take().is_none());
+        assert!(well(&ahead).is_none());
         offer(&ahead, 2);
-        assert!(ahead.take().is_some());
+        assert!(well(&ahead).is_some());
+    }
+
+    #[test]
+    fn where_something_waits_for_the_end_of_a_task_it_comes_first() {
+        let ahead = Ahead::default();
+        offer(&ahead, 1);
+        assert!(ahead.next(Over::Awaited).is_none());
+        assert!(well(&ahead).is_some());
     }
 
     #[test]
     fn an_offer_is_either_taken_or_called_back() {
         let ahead = Ahead::default();
         (1..=3).for_each(|n| offer(&ahead, n));
-        assert!(ahead.take().is_some());
+        assert!(well(&ahead).is_some());
         assert!(matches!(
             ahead.call(TaskId::new(1)),
             Called::Taken(Serial(1))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use super::ahead::{Called, Job, OFFERS_MAX, Offer};
+use super::ahead::{Called, Job, OFFERS_MAX, Offer, Over};
 use super::report::{News, REPORT_DELAY_MAX, Report, Serial, Urgency};
 use super::run::{Driver, Mode};
 use super::step::{self, Ports, Prepared};
@@ -175,7 +175,7 @@ impl Driver {
     }
 
     /// Runs `step` on the pool for commands and sends what it reports on its way, and what it
-    /// gives. Only for a running task: its slot stands for a thread that is free.
+    /// gives. Only for a running task: its slot stands for a thread, which is free or about to be.
     pub(super) fn launch_job(
         &mut self,
         id: TaskId,
@@ -203,12 +203,12 @@ impl Driver {
                 send(Report::new(serial, news, urgency));
             };
             let news = step(&ports, &report);
-            let mut next = None;
-            if !news.is_good() {
-                ahead.close();
-            } else if !is_awaited {
-                next = ahead.take();
-            }
+            let over = match news.is_good() {
+                false => Over::Badly,
+                true if is_awaited => Over::Awaited,
+                true => Over::Well,
+            };
+            let next = ahead.next(over);
             let urgency = match next {
                 Some(_) => Urgency::CanWait,
                 None => Urgency::Urgent,

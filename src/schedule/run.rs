@@ -369,7 +369,7 @@ impl Driver {
         {
             any = true;
             if self.check(ticket) == Pace::Quick {
-                *quick_checks = quick_checks.saturating_sub(1);
+                *quick_checks -= 1;
             }
         }
         any

@@ -295,7 +295,7 @@ pub(super) fn prepare(
         Locked::Impossible => None,
         Locked::Busy => return Prepared::Busy,
     };
-    if assignment.demand != Demand::Always && ports.engine.is_overtaken(examined) {
+    if ports.engine.is_overtaken(examined) {
         return Prepared::Overtaken(lock);
     }
     if ports.engine.is_stored(examined, task, assignment.demand) {

@@ -11,7 +11,8 @@ use crate::path::RelPath;
 use crate::watchfile::task::{Caching, Task};
 
 use super::engine::Engine;
-use super::examine::{Examined, StateError};
+use super::error::StateError;
+use super::examine::Examined;
 use super::input::{Content, OutputFile};
 use super::key;
 use super::movement::{self, After, Moved};
@@ -70,7 +71,8 @@ pub struct Restored {
 impl Engine<'_> {
     /// Says that a command is about to run. Until it is finished the task is not fresh, even if
     /// the machine stops now. That it was begun is remembered from then on, or, if the task never
-    /// succeeded, from the next [`Engine::flush`] on.
+    /// succeeded, from the next [`Engine::flush`] on. Called by who holds the task's lock and knows
+    /// that it was not overtaken.
     pub fn begin(&self, examined: &mut Examined, start: Start) {
         let moved = match start {
             Start::Again => examined.moved_before(),
@@ -84,7 +86,11 @@ impl Engine<'_> {
         };
         examined.marker = Some(marker);
         if self.may_write() {
-            self.note(self.records.begin(&examined.task, &marker, &self.warnings));
+            let (records, task) = (&self.records, &examined.task);
+            self.note(match examined.success {
+                Some(_) => records.mark(task, &marker, &self.warnings),
+                None => records.note_begun(task, &marker, &self.warnings),
+            });
         }
     }
 

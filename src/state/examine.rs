@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::digest::Digest;
-use crate::disk::{DiskError, FileStat};
+use crate::disk::FileStat;
 use crate::files::FileEntry;
 use crate::path::RelPath;
 use crate::task_id::TaskName;
@@ -14,6 +14,7 @@ use crate::watchfile::task::Caching;
 use super::compare;
 use super::definition::Definition;
 use super::engine::Engine;
+use super::error::StateError;
 use super::input::{Content, InputFile, OutputFile};
 use super::key;
 use super::live::Seen;
@@ -28,28 +29,6 @@ use super::warning::Warning;
 /// Tasks with fewer inputs are kept in memory only when [`Engine::prepare`] asks for it: they are
 /// looked through faster than it is worth memory.
 const LIVE_FILES_MIN: usize = 1000;
-
-/// Why the engine could not do its work for a task.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StateError {
-    /// An input is there and cannot be read.
-    #[error("cannot read the inputs of task `{task}`")]
-    Inputs {
-        /// The task.
-        task: TaskName,
-        /// What failed.
-        source: DiskError,
-    },
-    /// Something where outputs are declared cannot be read.
-    #[error("cannot read the outputs of task `{task}`")]
-    Outputs {
-        /// The task.
-        task: TaskName,
-        /// What failed.
-        source: DiskError,
-    },
-}
 
 /// A task as it was found: the verdict, and what recording a run needs.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@ mod compare;
 mod contents;
 mod definition;
 mod engine;
+mod error;
 mod examine;
 mod frame;
 mod gc;
@@ -33,7 +34,8 @@ mod warning;
 
 pub use attempt::{Finished, Made, Restored, Start};
 pub use engine::{Access, Engine, EngineOptions, Locked, StoreUse};
-pub use examine::{Examined, StateError};
+pub use error::StateError;
+pub use examine::Examined;
 pub use gc::Collected;
 pub use input::{Content, InputFile, OutputFile};
 pub use key::group_product;

@@ -171,20 +171,16 @@ impl<'d> Records<'d> {
         self.ledger.put(&key_of(task), [note], warnings)
     }
 
-    /// Notes that an attempt begins. Where no success could count meanwhile, that is written with
-    /// the next [`Self::flush`]; else as by [`Self::mark`].
-    pub(super) fn begin(
+    /// Notes that an attempt begins of a task that has no success which could count meanwhile, for
+    /// [`Self::flush`] to write down.
+    pub(super) fn note_begun(
         &self,
         task: &TaskName,
         marker: &Marker,
         warnings: &Warnings,
     ) -> Result<(), DiskError> {
-        let key = key_of(task);
-        if self.ledger.get(&key, warnings).success.is_some() {
-            return self.mark(task, marker, warnings);
-        }
         let note = Note::Set(Slot::Marker, encode(marker));
-        self.ledger.note(&key, [note], warnings)
+        self.ledger.note(&key_of(task), [note], warnings)
     }
 
     /// Writes down an attempt. When that fails the last success is forgotten, so that it cannot count.
