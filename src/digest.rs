@@ -64,16 +64,27 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write_hex(&self.0, f)
     }
 }
 
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..4]
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
+        write_hex(&self.0[..4], f)
     }
+}
+
+/// At most 32 bytes as lower-case digits. Not by the formatter: for 32 bytes it takes longer than
+/// their digest does, and every task has some.
+fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 64];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    let text = str::from_utf8(&text[..bytes.len() * 2]);
+    f.write_str(text.expect("digits are ASCII"))
 }
 
 #[cfg(test)]
@@ -89,6 +100,7 @@ mod tests {
             (Digest::of(b"abc"), 3)
         );
         assert_eq!(Digest::parse_hex(hex), Some(Digest::of(b"abc")));
+        assert_eq!(format!("{:?}", Digest::of(b"abc")), "ba7816bf");
     }
 
     #[test]

@@ -116,9 +116,10 @@ impl Cancel {
     }
 
     pub(super) fn detach(&self, waker: &Arc<Waker>) {
-        self.lock()
-            .runs
-            .retain(|run| !Arc::ptr_eq(&run.waker, waker));
+        let mut state = self.lock();
+        state.runs.retain(|run| !Arc::ptr_eq(&run.waker, waker));
+        // Given back by the thread that took it: another one would have to wait for the allocator.
+        state.runs.shrink_to_fit();
     }
 
     fn raise(&self, level: Level) {

@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
@@ -93,12 +93,15 @@ pub(super) fn start(
         return Err(SpawnError::Empty);
     };
     let program = find(name, command, path)?;
-    let mut env = vec![("PWD".into(), command.dir.clone().into())];
-    env.extend_from_slice(&command.env);
-    env.push((TREE_VARIABLE.into(), tree));
+    let pwd = ("PWD".into(), command.dir.clone().into());
+    let tree = (TREE_VARIABLE.into(), tree);
     let launch = Launch {
         dir: &command.dir,
-        env: &env,
+        env: [pwd]
+            .into_iter()
+            .chain(command.env.iter().cloned())
+            .chain([tree])
+            .collect(),
         ends,
         leads,
     };
@@ -140,7 +143,7 @@ pub(super) fn start_helper(
 
 struct Launch<'a> {
     dir: &'a Path,
-    env: &'a [(OsString, OsString)],
+    env: Arc<[(OsString, OsString)]>,
     ends: Option<Ends<'a>>,
     leads: Leads,
 }
@@ -154,13 +157,14 @@ impl Launch<'_> {
             None => None,
         };
         // duct's hook may be called more than once by its type; what it gives away is taken once.
-        let once = Mutex::new(Some((ends, self.env.to_vec())));
-        let (name, leads) = (name.to_owned(), self.leads);
+        let once = Mutex::new(ends);
+        let (name, leads, env) = (name.to_owned(), self.leads, Arc::clone(&self.env));
         let expression = duct::cmd(program, words)
             .dir(self.dir)
             .unchecked()
             .before_spawn(move |os| {
                 os.arg0(&name);
+                os.envs(env.iter().map(|(name, value)| (name, value)));
                 match leads {
                     Leads::Group => {
                         os.process_group(0);
@@ -168,11 +172,8 @@ impl Launch<'_> {
                     Leads::Session => detach(os)?,
                 }
                 let taken = once.lock().unwrap_or_else(PoisonError::into_inner).take();
-                if let Some((ends, env)) = taken {
-                    os.envs(env);
-                    if let Some((input, out, err)) = ends {
-                        os.stdin(input).stdout(out).stderr(err);
-                    }
+                if let Some((input, out, err)) = taken {
+                    os.stdin(input).stdout(out).stderr(err);
                 }
                 Ok(())
             });

@@ -54,22 +54,20 @@ impl Driver {
         let job = self.job(id, serial, move |ports, report| {
             match step::prepare(ports, &assignment, &examined, start) {
                 // The terminal is made ready for a task that owns it by who hears of its start.
-                Prepared::Run(errand) if !assignment.owns_terminal() && !is_poised => {
-                    let commands = Arc::clone(&errand.commands);
-                    let examined = Arc::clone(&errand.examined);
-                    report(News::Started(Box::new(errand)));
+                Prepared::Run(errand, lock) if !assignment.owns_terminal() && !is_poised => {
+                    report(News::Started(lock));
                     let mut lines = |lines| report(News::Output(lines));
-                    let executed = step::execute(ports, &commands, &cancel, &mut lines);
+                    let executed = step::execute(ports, &errand.commands, &cancel, &mut lines);
                     if executed.has_succeeded() && assignment.is_light(ports) {
                         let ran = Ran {
                             duration: executed.took,
                             attempts: 1,
                         };
-                        let finished =
-                            step::finish(ports, &assignment, &examined, ran, &executed.log);
+                        let (examined, log) = (&errand.examined, &executed.log);
+                        let finished = step::finish(ports, &assignment, examined, ran, log);
                         return News::Finished(ran.duration, finished);
                     }
-                    News::Executed(executed)
+                    News::Executed(errand, executed)
                 }
                 prepared => News::Prepared(Box::new(Ok(prepared))),
             }

@@ -24,7 +24,7 @@ pub(super) struct Progress {
     pub(super) settled: Option<(Digest, Outcome)>,
     /// Stops it, while it runs.
     pub(super) cancel: Option<Cancel>,
-    /// What it runs.
+    /// What it runs, while nobody runs it.
     pub(super) commands: Arc<[Command]>,
     /// Keeps other processes from running it, while it runs here.
     pub(super) lock: Option<DiskLock>,

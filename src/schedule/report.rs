@@ -7,6 +7,7 @@ use super::bring::Brought;
 use super::lines::Lines;
 use super::state::Ticket;
 use super::step::{Errand, Executed, Look, Prepared};
+use crate::disk::DiskLock;
 use crate::exec::ServiceEvent;
 use crate::outcome::Outcome;
 use crate::state::{Finished, Moved, Restored, StateError};
@@ -44,12 +45,12 @@ pub(super) enum News {
         look: Box<Look>,
     },
     Prepared(Box<Result<Prepared, StateError>>),
-    /// The commands of this errand run now, on the thread that reports it.
-    Started(Box<Errand>),
+    /// The commands run now, on the thread that reports it and under this lock.
+    Started(Option<DiskLock>),
     /// What the store had, once it is seen.
     Restored(Restored),
     Output(Lines),
-    Executed(Executed),
+    Executed(Errand, Executed),
     Finished(Duration, Result<Finished, StateError>),
     /// A command failed, and that is noted.
     Failed {
@@ -68,7 +69,7 @@ impl News {
         match self {
             Self::Started(_) | Self::Output(_) | Self::Restored(_) | Self::Examined { .. } => true,
             Self::Finished(_, finished) => matches!(finished, Ok(Finished::Recorded(_))),
-            Self::Executed(executed) => executed.has_succeeded(),
+            Self::Executed(_, executed) => executed.has_succeeded(),
             Self::Prepared(prepared) => {
                 matches!(
                     **prepared,

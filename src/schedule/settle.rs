@@ -30,11 +30,14 @@ impl Driver {
             }
             News::Examined { .. } => {}
             News::Prepared(prepared) => self.prepared(id, *prepared),
-            News::Started(errand) => self.started(id, *errand),
+            News::Started(lock) => self.started(id, lock),
             News::Restored(restored) => self.restored(id, &restored),
             News::Finished(_, Err(error)) => self.could_not(id, &error),
             News::Output(lines) => self.output(id, &lines),
-            News::Executed(executed) => self.executed(id, executed),
+            News::Executed(errand, executed) => {
+                self.hold(id, errand);
+                self.executed(id, executed);
+            }
             News::Finished(took, Ok(finished)) => self.recorded(id, took, finished),
             News::Failed {
                 outcome,
@@ -50,8 +53,9 @@ impl Driver {
         match prepared {
             Ok(Prepared::Restored(restored)) => self.replay(id, restored),
             Ok(Prepared::Fresh(examined)) => self.overtaken(id, &examined),
-            Ok(Prepared::Run(errand)) => {
-                self.started(id, errand);
+            Ok(Prepared::Run(errand, lock)) => {
+                self.hold(id, errand);
+                self.started(id, lock);
                 match self.progress[id].poise {
                     Some(quiet) => drop(self.poised.insert(id, Instant::now() + quiet)),
                     None => self.execute(id),
@@ -157,17 +161,16 @@ impl Driver {
         });
     }
 
-    /// The commands of `id` run, or are about to.
-    fn started(&mut self, id: TaskId, errand: Errand) {
-        let Errand {
-            examined,
-            commands,
-            lock,
-        } = errand;
+    /// The run of `id` that this is about goes on here.
+    fn hold(&mut self, id: TaskId, errand: Errand) {
         let progress = &mut self.progress[id];
-        progress.examined = Some(examined);
-        progress.commands = commands;
-        progress.lock = lock;
+        progress.examined = Some(errand.examined);
+        progress.commands = errand.commands;
+    }
+
+    /// The commands of `id` run, or are about to.
+    fn started(&mut self, id: TaskId, lock: Option<DiskLock>) {
+        self.progress[id].lock = lock;
         self.tell_started(id);
     }
 
@@ -184,12 +187,16 @@ impl Driver {
 
     /// Runs the commands of `id`.
     pub(super) fn execute(&mut self, id: TaskId) {
-        let progress = &self.progress[id];
-        let commands = Arc::clone(&progress.commands);
+        let progress = &mut self.progress[id];
+        let errand = Errand {
+            examined: progress.examined(),
+            commands: std::mem::take(&mut progress.commands),
+        };
         let cancel = progress.cancel.clone().unwrap_or_default();
         self.launch_job(id, move |ports, report| {
             let mut lines = |lines| report(News::Output(lines));
-            News::Executed(step::execute(ports, &commands, &cancel, &mut lines))
+            let executed = step::execute(ports, &errand.commands, &cancel, &mut lines);
+            News::Executed(errand, executed)
         });
     }
 
@@ -435,10 +442,10 @@ impl Driver {
         let progress = &mut self.progress[id];
         progress.cancel = None;
         progress.lock = None;
+        progress.commands = Arc::default();
         if self.options.mode == Mode::Once {
-            // Nobody asks any more what it ran and why.
+            // Nobody asks any more why it ran.
             progress.examined = None;
-            progress.commands = Arc::default();
         }
         if outcome != Outcome::Cancelled {
             self.schedule.set_endless(id, false);

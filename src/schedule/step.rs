@@ -255,8 +255,8 @@ pub(super) enum Prepared {
     Fresh(Box<Examined>),
     /// Nothing: the store had its result.
     Restored(Restored),
-    /// This.
-    Run(Errand),
+    /// This, under this lock.
+    Run(Errand, Option<DiskLock>),
     /// Nothing yet: the store may have its result, see [`restore_or_run`].
     Stored(Option<DiskLock>),
     /// Nothing yet: another process has done it since it was looked at, see [`look_again`].
@@ -269,13 +269,11 @@ pub(super) enum Prepared {
     Refused(String),
 }
 
-/// A task that is about to run.
+/// What a run of a task consists of. It goes with whoever carries it out.
 pub(super) struct Errand {
     /// What it is recorded against.
     pub(super) examined: Arc<Examined>,
     pub(super) commands: Arc<[Command]>,
-    /// Keeps other processes from running the same task. `None` where files cannot be locked.
-    pub(super) lock: Option<DiskLock>,
 }
 
 /// Says what to run. Does not wait for another process that runs the same task, and reads no more
@@ -375,11 +373,11 @@ fn errand(
     ports
         .tokens
         .share(&*ports.executor, &ports.root, &mut commands);
-    Prepared::Run(Errand {
+    let errand = Errand {
         examined: Arc::new(begun),
         commands: commands.into(),
-        lock,
-    })
+    };
+    Prepared::Run(errand, lock)
 }
 
 /// Hands on what a restored task printed when it ran, piece by piece. Blocks while `lines` does.

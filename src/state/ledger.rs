@@ -30,11 +30,12 @@ const PENDING_MAX: usize = 512;
 /// What a value is kept under: 16 bytes of a digest.
 pub(super) type Key = [u8; 16];
 
-/// Which of the values of a key.
+/// Which of the values of a key, in the order in which they are written: what is torn before the
+/// marker leaves it as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Slot {
-    Success,
     Inputs,
+    Success,
     Marker,
 }
 
@@ -42,7 +43,7 @@ pub(super) enum Slot {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Note {
     /// This is the value now.
-    Set(Slot, Vec<u8>),
+    Set(Slot, Arc<[u8]>),
     /// There is no value any more.
     Clear(Slot),
 }
@@ -80,21 +81,22 @@ struct State {
 struct Pending {
     /// In the order in which they came.
     keys: Vec<Key>,
-    notes: HashMap<Key, Vec<Note>>,
+    /// By slot.
+    notes: HashMap<Key, [Option<Note>; 3]>,
 }
 
 impl Pending {
     fn add(&mut self, key: Key, note: Note) {
         let notes = self.notes.entry(key).or_insert_with(|| {
             self.keys.push(key);
-            Vec::new()
+            Default::default()
         });
-        notes.retain(|old| old.slot() != note.slot());
-        notes.push(note);
+        let slot = note.slot() as usize;
+        notes[slot] = Some(note);
     }
 
-    fn of(&self, key: &Key) -> &[Note] {
-        self.notes.get(key).map_or(&[], Vec::as_slice)
+    fn of(&self, key: &Key) -> impl Iterator<Item = &Note> {
+        self.notes.get(key).into_iter().flatten().flatten()
     }
 
     fn forget(&mut self, key: &Key) {
@@ -103,10 +105,9 @@ impl Pending {
     }
 
     fn take(&mut self) -> Vec<(Key, Note)> {
-        let Self { keys, mut notes } = std::mem::take(self);
-        let mut all = Vec::new();
-        for key in keys {
-            let notes = notes.remove(&key).into_iter().flatten();
+        let mut all = Vec::with_capacity(self.keys.len());
+        for key in self.keys.drain(..) {
+            let notes = self.notes.remove(&key).into_iter().flatten().flatten();
             all.extend(notes.map(|note| (key, note)));
         }
         all
@@ -427,7 +428,7 @@ impl Known {
 impl Values {
     fn apply(&mut self, note: &Note) {
         match note {
-            Note::Set(slot, value) => *self.slot(*slot) = Some(value.as_slice().into()),
+            Note::Set(slot, value) => *self.slot(*slot) = Some(Arc::clone(value)),
             Note::Clear(slot) => *self.slot(*slot) = None,
         }
     }
@@ -447,7 +448,7 @@ impl Values {
             (Slot::Marker, &self.marker),
         ]
         .into_iter()
-        .filter_map(|(slot, value)| Some(Note::Set(slot, value.as_ref()?.to_vec())))
+        .filter_map(|(slot, value)| Some(Note::Set(slot, Arc::clone(value.as_ref()?))))
     }
 }
 
@@ -471,9 +472,9 @@ impl Note {
 
     fn parse(tag: u8, value: &[u8]) -> Option<Self> {
         Some(match tag {
-            1 => Self::Set(Slot::Success, value.to_vec()),
-            2 => Self::Set(Slot::Inputs, value.to_vec()),
-            3 => Self::Set(Slot::Marker, value.to_vec()),
+            1 => Self::Set(Slot::Success, value.into()),
+            2 => Self::Set(Slot::Inputs, value.into()),
+            3 => Self::Set(Slot::Marker, value.into()),
             4 => Self::Clear(Slot::Success),
             5 => Self::Clear(Slot::Inputs),
             6 => Self::Clear(Slot::Marker),

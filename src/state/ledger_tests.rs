@@ -12,7 +12,7 @@ fn ledger(disk: &MemDisk) -> Ledger<'_> {
 }
 
 fn set(slot: Slot, text: &str) -> Note {
-    Note::Set(slot, text.as_bytes().to_vec())
+    Note::Set(slot, text.as_bytes().into())
 }
 
 fn success(ledger: &Ledger<'_>) -> Option<String> {

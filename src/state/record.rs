@@ -144,17 +144,17 @@ impl<'d> Records<'d> {
         inputs: &InputsRef<'_>,
         warnings: &Warnings,
     ) -> Result<(), DiskError> {
-        let bytes = frame::encode(Kind::Inputs, inputs);
-        let inputs = if bytes.len() - frame::HEADER > INPUTS_IN_LEDGER_MAX {
+        let payload = encode(inputs);
+        let inputs = if payload.len() > INPUTS_IN_LEDGER_MAX {
+            let bytes = frame::wrap(Kind::Inputs, &payload);
             self.disk.write_atomic(&self.inputs_path(task), &bytes)?;
             Note::Clear(Slot::Inputs)
         } else {
-            Note::Set(Slot::Inputs, bytes[frame::HEADER..].to_vec())
+            Note::Set(Slot::Inputs, payload.into())
         };
         let notes = [
             inputs,
-            Note::Set(Slot::Success, encode(success)),
-            // The last one: what is torn before it leaves the attempt in force.
+            Note::Set(Slot::Success, encode(success).into()),
             Note::Clear(Slot::Marker),
         ];
         self.ledger.note(&key_of(task), notes, warnings)
@@ -167,7 +167,7 @@ impl<'d> Records<'d> {
         success: &Success,
         warnings: &Warnings,
     ) -> Result<(), DiskError> {
-        let note = Note::Set(Slot::Success, encode(success));
+        let note = Note::Set(Slot::Success, encode(success).into());
         self.ledger.put(&key_of(task), [note], warnings)
     }
 
@@ -179,7 +179,7 @@ impl<'d> Records<'d> {
         marker: &Marker,
         warnings: &Warnings,
     ) -> Result<(), DiskError> {
-        let note = Note::Set(Slot::Marker, encode(marker));
+        let note = Note::Set(Slot::Marker, encode(marker).into());
         self.ledger.note(&key_of(task), [note], warnings)
     }
 
@@ -190,7 +190,7 @@ impl<'d> Records<'d> {
         marker: &Marker,
         warnings: &Warnings,
     ) -> Result<(), DiskError> {
-        let note = Note::Set(Slot::Marker, encode(marker));
+        let note = Note::Set(Slot::Marker, encode(marker).into());
         let written = self.ledger.put(&key_of(task), [note], warnings);
         if written.is_err() {
             self.ledger.forget_at_any_price(&key_of(task), warnings)?;

@@ -152,7 +152,7 @@ impl<'d> Store<'d> {
     ) -> Result<(), DiskError> {
         let bytes = frame::encode(Kind::Result, result);
         if result.outputs.is_empty() && is_of_nothing(&result.log) {
-            let note = Note::Set(Slot::Success, bytes);
+            let note = Note::Set(Slot::Success, bytes.into());
             return self.bare.note(&short(key), [note], warnings);
         }
         self.added_bytes
