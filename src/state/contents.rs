@@ -7,7 +7,7 @@
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::change::FileType;
 use crate::digest::Digest;
@@ -68,7 +68,7 @@ impl<'d> Contents<'d> {
         &self,
         paths: impl ExactSizeIterator<Item = (&'a RelPath, &'a FileStat)>,
         warnings: &Warnings,
-    ) -> Result<Vec<Leaf>, DiskError> {
+    ) -> Result<Vec<Arc<Leaf>>, DiskError> {
         let asked: Vec<_> = paths.collect();
         if asked.is_empty() {
             return Ok(Vec::new());
@@ -90,13 +90,14 @@ impl<'d> Contents<'d> {
         let indexes: Vec<usize> = (0..asked.len()).collect();
         let found = parallel::map(&indexes, unknown > 1, |&at| {
             let (path, stat) = asked[at];
-            match known[at] {
-                Some(digest) => Ok(Some(known_leaf(path, *stat, digest))),
-                None => Ok(self.read_one(path)?.map(|(file, is_still)| Leaf {
+            let leaf = match known[at] {
+                Some(digest) => Some(known_leaf(path, *stat, digest)),
+                None => self.read_one(path)?.map(|(file, is_still)| Leaf {
                     is_trusted: is_still && time.trusts(&file.stat),
                     file,
-                })),
-            }
+                }),
+            };
+            Ok(leaf.map(Arc::new))
         });
         let mut leaves = Vec::with_capacity(asked.len());
         for found in found {
@@ -157,7 +158,7 @@ impl<'d> Contents<'d> {
 
     fn learn(
         &self,
-        leaves: &[Leaf],
+        leaves: &[Arc<Leaf>],
         asked: &[(&RelPath, &FileStat)],
         known: &[Option<Digest>],
         time: HashTime,
@@ -167,7 +168,8 @@ impl<'d> Contents<'d> {
         let index = self.index(warnings).write();
         let mut index = index.unwrap_or_else(PoisonError::into_inner);
         let mut known = asked.iter().zip(known);
-        for Leaf { file, is_trusted } in leaves {
+        for leaf in leaves {
+            let Leaf { file, is_trusted } = &**leaf;
             // Both lists are in the same order; what was gone has no leaf.
             let was_known = known
                 .find(|((path, _), _)| **path == file.path)

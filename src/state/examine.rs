@@ -418,14 +418,15 @@ impl Engine<'_> {
             return Some(inputs);
         }
         let recorded = self.records.inputs(task, key, &self.warnings)?;
-        let inputs = Tree::new(recorded.files.into_iter().map(recorded_leaf).collect());
+        let leaves = recorded.files.into_iter().map(recorded_leaf);
+        let inputs = Tree::new(&leaves.map(Arc::new).collect::<Vec<_>>());
         self.live.put_success(task, *key, inputs.clone());
         Some(inputs)
     }
 
     fn read_all(&self, task: &TaskName, entries: &[&FileEntry]) -> Result<Tree, StateError> {
         let paths = entries.iter().map(|entry| (&entry.path, &entry.stat));
-        Ok(Tree::new(self.read_inputs(task, paths)?))
+        Ok(Tree::new(&self.read_inputs(task, paths)?))
     }
 
     /// Notes the stats by which the same success is known from now on.
@@ -478,7 +479,7 @@ impl Engine<'_> {
         &self,
         task: &TaskName,
         paths: impl ExactSizeIterator<Item = (&'a RelPath, &'a FileStat)>,
-    ) -> Result<Vec<Leaf>, StateError> {
+    ) -> Result<Vec<Arc<Leaf>>, StateError> {
         let read = self.contents.read(paths, &self.warnings);
         read.map_err(|source| StateError::Inputs {
             task: task.clone(),

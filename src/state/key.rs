@@ -5,6 +5,8 @@
 
 use prost::Message;
 
+use std::sync::Arc;
+
 use crate::digest::Digest;
 use crate::path::RelDir;
 use crate::pattern::Pattern;
@@ -55,11 +57,13 @@ pub(super) fn key(subject: &Subject<'_>, definition: &Definition, inputs: &Tree)
 
 /// What dependents see of a task that has declared outputs: the tree of what it made.
 pub(super) fn product(outputs: &[OutputFile]) -> Digest {
-    let leaf = |output: &OutputFile| Leaf {
-        file: output.file.clone(),
-        is_trusted: output.is_trusted,
+    let leaf = |output: &OutputFile| {
+        Arc::new(Leaf {
+            file: output.file.clone(),
+            is_trusted: output.is_trusted,
+        })
     };
-    let tree = Tree::new(outputs.iter().map(leaf).collect());
+    let tree = Tree::new(&outputs.iter().map(leaf).collect::<Vec<_>>());
     digest_of(&tree.digest()).0
 }
 

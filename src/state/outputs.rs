@@ -3,6 +3,7 @@
 //! Links are never followed: what lies behind one is not the task's.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::change::FileType;
 use crate::disk::{Disk, DiskError, FileStat};
@@ -75,6 +76,11 @@ pub(super) fn find(
     Ok(walk.found)
 }
 
+fn output_of(leaf: Arc<Leaf>) -> OutputFile {
+    let Leaf { file, is_trusted } = Arc::unwrap_or_clone(leaf);
+    OutputFile { file, is_trusted }
+}
+
 /// Reads what was found.
 pub(super) fn read(
     found: &Found,
@@ -83,9 +89,7 @@ pub(super) fn read(
 ) -> Result<Vec<OutputFile>, DiskError> {
     let paths = found.files.iter().map(|(path, stat)| (path, stat));
     let read = contents.read(paths, warnings)?.into_iter();
-    let mut outputs: Vec<_> = read
-        .map(|Leaf { file, is_trusted }| OutputFile { file, is_trusted })
-        .collect();
+    let mut outputs: Vec<_> = read.map(output_of).collect();
     outputs.extend(found.empty_dirs.iter().map(|(path, stat)| OutputFile {
         file: InputFile {
             path: path.clone(),
@@ -144,9 +148,11 @@ pub(super) fn check(
             edited.push(&output.file.path);
         }
         touched.push(match is_read {
-            Some(Leaf { file, is_trusted }) => {
-                is_touched |= is_trusted != output.is_trusted || file.stat != output.file.stat;
-                OutputFile { file, is_trusted }
+            Some(leaf) => {
+                let read = output_of(leaf);
+                is_touched |=
+                    read.is_trusted != output.is_trusted || read.file.stat != output.file.stat;
+                read
             }
             None => output.clone(),
         });

@@ -53,12 +53,11 @@ pub(super) type Difference<'a> = (Option<&'a Leaf>, Option<&'a Leaf>);
 
 impl Tree {
     /// A tree of `leaves`, which are in order of path.
-    pub(super) fn new(leaves: Vec<Leaf>) -> Self {
-        let leaves: Vec<Arc<Leaf>> = leaves.into_iter().map(Arc::new).collect();
+    pub(super) fn new(leaves: &[Arc<Leaf>]) -> Self {
         let untrusted = leaves.iter().filter(|leaf| !leaf.is_trusted);
         Self {
             untrusted: Arc::new(untrusted.map(|leaf| leaf.file.path.clone()).collect()),
-            root: Arc::new(Node::new(&leaves, 0)),
+            root: Arc::new(Node::new(leaves, 0)),
         }
     }
 
@@ -102,14 +101,14 @@ impl Tree {
     }
 
     /// Puts `leaf` at `path`, or takes away what is there.
-    pub(super) fn set(&mut self, path: &RelPath, leaf: Option<Leaf>) {
+    pub(super) fn set(&mut self, path: &RelPath, leaf: Option<Arc<Leaf>>) {
         if leaf.is_some() || self.get(path).is_some() {
             if leaf.as_ref().is_some_and(|leaf| !leaf.is_trusted) {
                 Arc::make_mut(&mut self.untrusted).insert(path.clone());
             } else if self.untrusted.contains(path) {
                 Arc::make_mut(&mut self.untrusted).remove(path);
             }
-            set(&mut self.root, path.as_bytes(), leaf.map(Arc::new));
+            set(&mut self.root, path.as_bytes(), leaf);
         }
     }
 
@@ -352,8 +351,8 @@ mod tests {
     fn tree(model: &Model) -> Tree {
         let leaves = model
             .iter()
-            .map(|(path, content)| leaf(&path.to_string(), *content));
-        Tree::new(leaves.collect())
+            .map(|(path, content)| Arc::new(leaf(&path.to_string(), *content)));
+        Tree::new(&leaves.collect::<Vec<_>>())
     }
 
     fn paths(tree: &Tree) -> Vec<String> {
@@ -380,7 +379,7 @@ mod tests {
                     Some(content) => drop(model.insert(path(text), *content)),
                     None => drop(model.remove(&path(text))),
                 }
-                edited.set(&path(text), content.map(|content| leaf(text, content)));
+                edited.set(&path(text), content.map(|content| leaf(text, content).into()));
             }
             let rebuilt = tree(&model);
             prop_assert_eq!(edited.digest(), rebuilt.digest());
