@@ -18,7 +18,8 @@ pub struct PatternSet(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     patterns: Vec<Pattern>,
-    lookup: OnceLock<Lookup>,
+    // Large, and few sets have one.
+    lookup: OnceLock<Box<Lookup>>,
 }
 
 /// What makes a large set without exclusions quick to ask.
@@ -117,7 +118,7 @@ impl PatternSet {
         {
             return None;
         }
-        Some(self.0.lookup.get_or_init(|| {
+        let lookup: &Lookup = self.0.lookup.get_or_init(|| {
             let mut on_the_way = HashSet::new();
             for pattern in &self.0.patterns {
                 let mut next = Some(pattern.prefix().clone());
@@ -129,10 +130,11 @@ impl PatternSet {
                 }
             }
             let buckets = Buckets::new(self.0.patterns.iter().map(|pattern| (pattern, 0)));
-            Lookup {
+            Box::new(Lookup {
                 buckets,
                 on_the_way,
-            }
-        }))
+            })
+        });
+        Some(lookup)
     }
 }

@@ -17,7 +17,7 @@ use super::report::Serial;
 use crate::task_id::TaskId;
 
 /// How many tasks are offered at a time. Enough for the time in which a report can wait.
-pub(super) const OFFERS_MAX: usize = 32;
+pub(super) const OFFERS_MAX: usize = 64;
 
 /// What a thread for commands does for one task. Gives what the same thread does next.
 pub(super) struct Job(Step);

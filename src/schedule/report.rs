@@ -13,7 +13,7 @@ use crate::outcome::Outcome;
 use crate::state::{Finished, Moved, Restored, StateError};
 
 /// How late a report may be read that can wait, see [`Report::can_wait`].
-pub const REPORT_DELAY_MAX: Duration = Duration::from_millis(4);
+pub const REPORT_DELAY_MAX: Duration = Duration::from_millis(8);
 
 /// Sends a report to the coordinator's inbox. May block while that is full.
 pub type Send = Arc<dyn Fn(Report) + std::marker::Send + Sync>;

@@ -106,7 +106,7 @@ impl<'d> Records<'d> {
         let success = success.and_then(|bytes| postcard::from_bytes::<Success>(&bytes).ok());
         let marker = marker.map(|bytes| {
             postcard::from_bytes(&bytes).unwrap_or(Marker {
-                key: Digest::of(b""),
+                key: Digest::OF_NOTHING,
                 attempt: Attempt::Begun,
                 moved: 0,
             })

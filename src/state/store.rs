@@ -129,7 +129,7 @@ impl<'d> Store<'d> {
         let n = Read::take(&mut content, 1).read_to_end(&mut first);
         n.map_err(|source| failed_read(&self.dir, source))?;
         if first.is_empty() {
-            return Ok(Digest::of(b""));
+            return Ok(Digest::OF_NOTHING);
         }
         let staged = self.staged()?;
         let written = self
@@ -138,7 +138,7 @@ impl<'d> Store<'d> {
         let copied = written.and_then(|_| self.digest_of(&staged));
         let digest = copied
             .as_ref()
-            .map_or(Digest::of(b""), |(digest, _)| *digest);
+            .map_or(Digest::OF_NOTHING, |(digest, _)| *digest);
         self.place(copied, &digest, &staged, &self.blob_path(&digest))?;
         Ok(digest)
     }
@@ -151,7 +151,7 @@ impl<'d> Store<'d> {
         warnings: &Warnings,
     ) -> Result<(), DiskError> {
         let bytes = frame::encode(Kind::Result, result);
-        if result.outputs.is_empty() && is_of_nothing(&result.log) {
+        if result.outputs.is_empty() && result.log == Digest::OF_NOTHING {
             let note = Note::Set(Slot::Success, bytes.into());
             return self.bare.note(&short(key), [note], warnings);
         }
@@ -243,7 +243,7 @@ impl<'d> Store<'d> {
 
     /// Whether a kept content is there and right. A damaged one is dropped.
     pub(super) fn verify(&self, digest: &Digest, warnings: &Warnings) -> bool {
-        if is_of_nothing(digest) {
+        if *digest == Digest::OF_NOTHING {
             return true;
         }
         let place = self.blob_path(digest);
@@ -263,7 +263,7 @@ impl<'d> Store<'d> {
 
     /// A kept content as a stream, not verified.
     pub(super) fn open(&self, digest: &Digest) -> Option<Box<dyn Read + Send>> {
-        if is_of_nothing(digest) {
+        if *digest == Digest::OF_NOTHING {
             return Some(Box::new(io::empty()));
         }
         self.disk.open(&self.blob_path(digest)).ok()
@@ -329,11 +329,24 @@ impl<'d> Store<'d> {
     }
 
     fn blob_path(&self, digest: &Digest) -> PathBuf {
-        sharded(&self.dir.join("cas"), digest)
+        self.sharded("cas", digest)
     }
 
     fn result_path(&self, key: &Digest) -> PathBuf {
-        sharded(&self.dir.join("ac"), key)
+        self.sharded("ac", key)
+    }
+
+    /// `kind/ab/abcd...`
+    fn sharded(&self, kind: &str, digest: &Digest) -> PathBuf {
+        let hex = digest.to_string();
+        [
+            &self.dir,
+            Path::new(kind),
+            Path::new(&hex[..2]),
+            Path::new(&hex),
+        ]
+        .iter()
+        .collect()
     }
 }
 
@@ -348,15 +361,4 @@ fn failed_read(path: &Path, source: io::Error) -> DiskError {
 fn short(key: &Digest) -> ledger::Key {
     let short = key.as_bytes().first_chunk();
     *short.expect("a digest is longer")
-}
-
-/// Whether it is the digest of no bytes.
-fn is_of_nothing(digest: &Digest) -> bool {
-    *digest == Digest::of(b"")
-}
-
-/// `dir/ab/abcd...`
-fn sharded(dir: &Path, digest: &Digest) -> PathBuf {
-    let hex = digest.to_string();
-    dir.join(&hex[..2]).join(hex)
 }
