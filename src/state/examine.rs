@@ -355,6 +355,8 @@ impl Engine<'_> {
         }
         if !examined.also.is_empty() {
             examined.verdict = Verdict::Stale(examined.also.remove(0));
+            // Mostly nothing is left, and every task that waits for its turn has one.
+            examined.also.shrink_to_fit();
         }
         Ok(examined)
     }
