@@ -64,6 +64,30 @@ fn what_is_noted_counts_at_once_and_lasts_from_the_flush_on() {
 }
 
 #[test]
+fn what_is_torn_before_the_marker_leaves_the_attempt_in_force() {
+    let disk = MemDisk::new();
+    let (one, warnings) = (ledger(&disk), Warnings::default());
+    one.put(&KEY, [set(Slot::Marker, "begun")], &warnings)
+        .unwrap();
+    let begun = disk.read(Path::new(PATH)).unwrap().len();
+    let end = [
+        Note::Clear(Slot::Marker),
+        set(Slot::Success, "key"),
+        set(Slot::Inputs, "of it"),
+    ];
+    one.put(&KEY, end, &warnings).unwrap();
+    let whole = disk.read(Path::new(PATH)).unwrap();
+    for len in begun..whole.len() {
+        disk.edit(PATH, &whole[..len]);
+        let read = ledger(&disk).get(&KEY, &warnings);
+        assert!(read.marker.is_some(), "{len} of {}", whole.len());
+    }
+    disk.edit(PATH, &whole);
+    let read = ledger(&disk).get(&KEY, &warnings);
+    assert!(read.marker.is_none() && read.success.is_some());
+}
+
+#[test]
 fn notes_do_not_pile_up() {
     let disk = MemDisk::new();
     let one = ledger(&disk);
