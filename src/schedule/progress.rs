@@ -25,7 +25,7 @@ pub(super) struct Progress {
     /// Stops it, while it runs.
     pub(super) cancel: Option<Cancel>,
     /// What it runs, while nobody runs it.
-    pub(super) commands: Arc<[Command]>,
+    pub(super) commands: Vec<Command>,
     /// Keeps other processes from running it, while it runs here.
     pub(super) lock: Option<DiskLock>,
     /// 1, and one more for each retry.

@@ -442,7 +442,7 @@ impl Driver {
         let progress = &mut self.progress[id];
         progress.cancel = None;
         progress.lock = None;
-        progress.commands = Arc::default();
+        progress.commands = Vec::new();
         if self.options.mode == Mode::Once {
             // Nobody asks any more why it ran.
             progress.examined = None;

@@ -273,7 +273,7 @@ pub(super) enum Prepared {
 pub(super) struct Errand {
     /// What it is recorded against.
     pub(super) examined: Arc<Examined>,
-    pub(super) commands: Arc<[Command]>,
+    pub(super) commands: Vec<Command>,
 }
 
 /// Says what to run. Does not wait for another process that runs the same task, and reads no more
@@ -375,7 +375,7 @@ fn errand(
         .share(&*ports.executor, &ports.root, &mut commands);
     let errand = Errand {
         examined: Arc::new(begun),
-        commands: commands.into(),
+        commands,
     };
     Prepared::Run(errand, lock)
 }

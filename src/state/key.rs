@@ -3,9 +3,9 @@
 //! Pure. The same task with the same inputs has the same key on every machine of one platform;
 //! where the root lies, what the clock says and how the watchfile is laid out do not enter.
 
-use prost::Message;
-
 use std::sync::Arc;
+
+use prost::Message;
 
 use crate::digest::Digest;
 use crate::path::RelDir;

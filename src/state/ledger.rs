@@ -170,8 +170,8 @@ impl<'d> Ledger<'d> {
         self.write(&mut state, warnings)
     }
 
-    /// Writes down what was noted, in this order and in one write: a crash leaves none, all or the
-    /// first of it. An error loses all of it.
+    /// Writes down what was noted, key by key as they came and each in the order of its slots, in
+    /// one write: a crash leaves none, all or the first of it. An error loses all of it.
     pub(super) fn flush(&self, warnings: &Warnings) -> Result<(), DiskError> {
         self.write(&mut self.lock(), warnings)
     }
@@ -443,8 +443,8 @@ impl Values {
 
     fn notes(&self) -> impl Iterator<Item = Note> {
         [
-            (Slot::Success, &self.success),
             (Slot::Inputs, &self.inputs),
+            (Slot::Success, &self.success),
             (Slot::Marker, &self.marker),
         ]
         .into_iter()

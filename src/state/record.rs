@@ -5,6 +5,7 @@
 //! does not count. See the table of faults in `docs/design/state.md`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -150,11 +151,11 @@ impl<'d> Records<'d> {
             self.disk.write_atomic(&self.inputs_path(task), &bytes)?;
             Note::Clear(Slot::Inputs)
         } else {
-            Note::Set(Slot::Inputs, payload.into())
+            Note::Set(Slot::Inputs, payload)
         };
         let notes = [
             inputs,
-            Note::Set(Slot::Success, encode(success).into()),
+            Note::Set(Slot::Success, encode(success)),
             Note::Clear(Slot::Marker),
         ];
         self.ledger.note(&key_of(task), notes, warnings)
@@ -167,7 +168,7 @@ impl<'d> Records<'d> {
         success: &Success,
         warnings: &Warnings,
     ) -> Result<(), DiskError> {
-        let note = Note::Set(Slot::Success, encode(success).into());
+        let note = Note::Set(Slot::Success, encode(success));
         self.ledger.put(&key_of(task), [note], warnings)
     }
 
@@ -179,7 +180,7 @@ impl<'d> Records<'d> {
         marker: &Marker,
         warnings: &Warnings,
     ) -> Result<(), DiskError> {
-        let note = Note::Set(Slot::Marker, encode(marker).into());
+        let note = Note::Set(Slot::Marker, encode(marker));
         self.ledger.note(&key_of(task), [note], warnings)
     }
 
@@ -190,7 +191,7 @@ impl<'d> Records<'d> {
         marker: &Marker,
         warnings: &Warnings,
     ) -> Result<(), DiskError> {
-        let note = Note::Set(Slot::Marker, encode(marker).into());
+        let note = Note::Set(Slot::Marker, encode(marker));
         let written = self.ledger.put(&key_of(task), [note], warnings);
         if written.is_err() {
             self.ledger.forget_at_any_price(&key_of(task), warnings)?;
@@ -243,8 +244,10 @@ fn load(disk: &dyn Disk, path: &Path, warnings: &Warnings) -> Option<Inputs> {
     None
 }
 
-fn encode(value: &impl Serialize) -> Vec<u8> {
-    postcard::to_stdvec(value).expect("plain data of known length is always serialisable")
+fn encode(value: &impl Serialize) -> Arc<[u8]> {
+    let bytes = postcard::to_stdvec(value);
+    let bytes = bytes.expect("plain data of known length is always serialisable");
+    bytes.into()
 }
 
 /// What a task's values are kept under.
