@@ -3,8 +3,8 @@
 //!
 //! duct's own `kill` reaches the direct child alone, and its capture threads wait as long as any
 //! grandchild holds the pipe. So nothing is captured through it, and ending the tree is
-//! `tree.rs`'s work. Everything is set in `before_spawn`, without `pre_exec` where there is no
-//! terminal to part a command from: the standard library then uses `posix_spawn`, whose cost does
+//! `tree.rs`'s work. What it starts is a command of our own making, without `pre_exec` where there
+//! is no terminal to part it from: the standard library then uses `posix_spawn`, whose cost does
 //! not grow with the size of this process.
 
 use std::ffi::{OsStr, OsString};
@@ -13,8 +13,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{self, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
@@ -93,15 +93,9 @@ pub(super) fn start(
         return Err(SpawnError::Empty);
     };
     let program = find(name, command, path)?;
-    let pwd = ("PWD".into(), command.dir.clone().into());
-    let tree = (TREE_VARIABLE.into(), tree);
     let launch = Launch {
-        dir: &command.dir,
-        env: [pwd]
-            .into_iter()
-            .chain(command.env.iter().cloned())
-            .chain([tree])
-            .collect(),
+        command,
+        tree,
         ends,
         leads,
     };
@@ -127,58 +121,62 @@ pub(super) fn start_helper(
     let Some((program, arguments)) = words.split_first() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    let once = Mutex::new(Some((input, output.into())));
-    let expression = duct::cmd(program, arguments)
-        .unchecked()
-        .before_spawn(move |os| {
-            os.process_group(group).stderr(Stdio::null());
-            let taken = once.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some((input, output)) = taken {
-                os.stdin(input).stdout(output);
-            }
-            Ok(())
-        });
-    Leader::new(expression.start()?)
+    let mut os = process::Command::new(program);
+    os.args(arguments)
+        .process_group(group)
+        .stdin(input)
+        .stdout(output.into())
+        .stderr(Stdio::null());
+    spawn(os)
 }
 
 struct Launch<'a> {
-    dir: &'a Path,
-    env: Arc<[(OsString, OsString)]>,
+    command: &'a Command,
+    tree: OsString,
     ends: Option<Ends<'a>>,
     leads: Leads,
 }
 
 impl Launch<'_> {
     fn start(&self, program: &Path, name: &OsStr, words: &[OsString]) -> io::Result<Leader> {
-        let ends = match self.ends {
-            Some(Ends { input, output }) => {
-                Some((input.try_clone()?, output.try_clone()?, output.try_clone()?))
+        let Command { dir, env, .. } = self.command;
+        let mut os = process::Command::new(program);
+        os.arg0(name).args(words).current_dir(dir);
+        os.env("PWD", dir)
+            .envs(env.iter().map(|(name, value)| (name, value)))
+            .env(TREE_VARIABLE, &self.tree);
+        match self.leads {
+            Leads::Group => {
+                os.process_group(0);
             }
-            None => None,
-        };
-        // duct's hook may be called more than once by its type; what it gives away is taken once.
-        let once = Mutex::new(ends);
-        let (name, leads, env) = (name.to_owned(), self.leads, Arc::clone(&self.env));
-        let expression = duct::cmd(program, words)
-            .dir(self.dir)
-            .unchecked()
-            .before_spawn(move |os| {
-                os.arg0(&name);
-                os.envs(env.iter().map(|(name, value)| (name, value)));
-                match leads {
-                    Leads::Group => {
-                        os.process_group(0);
-                    }
-                    Leads::Session => detach(os)?,
-                }
-                let taken = once.lock().unwrap_or_else(PoisonError::into_inner).take();
-                if let Some((input, out, err)) = taken {
-                    os.stdin(input).stdout(out).stderr(err);
-                }
-                Ok(())
-            });
-        Leader::new(expression.start()?)
+            Leads::Session => detach(&mut os)?,
+        }
+        if let Some(Ends { input, output }) = self.ends {
+            os.stdin(input.try_clone()?)
+                .stdout(output.try_clone()?)
+                .stderr(output.try_clone()?);
+        }
+        spawn(os)
     }
+}
+
+/// Lets duct start `os` as it is. The command that duct would make holds the whole environment
+/// as values of its own, which the standard library then copies once more; one that changes a few
+/// variables of what it inherits is started in less time (`docs/design/performance.md`).
+fn spawn(os: process::Command) -> io::Result<Leader> {
+    let program = os.get_program().to_owned();
+    // duct's hook may be called more than once by its type; there is one command to start.
+    let once = Mutex::new(Some(os));
+    let nothing: [&OsStr; 0] = [];
+    let expression = duct::cmd(program, nothing)
+        .full_env([] as [(&OsStr, &OsStr); 0])
+        .unchecked()
+        .before_spawn(move |made| {
+            let os = once.lock().unwrap_or_else(PoisonError::into_inner).take();
+            *made = os.ok_or(io::ErrorKind::AlreadyExists)?;
+            Ok(())
+        });
+    Leader::new(expression.start()?)
 }
 
 /// The file to execute. Looked for here and not by the kernel interface's own search: that one
