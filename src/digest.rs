@@ -5,11 +5,12 @@
 use std::fmt;
 use std::io;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 
 /// A SHA-256.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
@@ -81,6 +82,21 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// As a whole: what is derived for an array goes byte by byte.
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = <&[u8]>::deserialize(deserializer)?;
+        let array = bytes.try_into().map(Self);
+        array.map_err(|_| D::Error::invalid_length(bytes.len(), &"32 bytes"))
+    }
+}
+
 /// At most 32 bytes as lower-case digits. Not by the formatter: for 32 bytes it takes longer than
 /// their digest does, and every task has some.
 fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,6 +125,16 @@ mod tests {
         assert_eq!(Digest::parse_hex(hex), Some(Digest::of(b"abc")));
         assert_eq!(format!("{:?}", Digest::of(b"abc")), "ba7816bf");
         assert_eq!(Digest::of(b""), Digest::OF_NOTHING);
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_another_length_is_refused() {
+        let digest = Digest::of(b"abc");
+        let bytes = postcard::to_stdvec(&digest).unwrap();
+        assert_eq!(bytes.len(), 33);
+        assert_eq!(postcard::from_bytes::<Digest>(&bytes), Ok(digest));
+        let short = postcard::to_stdvec(&digest.as_bytes()[..31]).unwrap();
+        assert!(postcard::from_bytes::<Digest>(&short).is_err());
     }
 
     #[test]

@@ -29,9 +29,17 @@ pub struct JobTokens {
     makeflags: String,
     /// Where a named pipe is made.
     dir: PathBuf,
-    server: OnceLock<Option<Arc<Jobserver>>>,
+    shared: OnceLock<Option<Shared>>,
     // Guards what went wrong when they were made. Leaf lock, held for one change.
     trouble: Mutex<Option<String>>,
+}
+
+/// What commands share.
+#[derive(Debug)]
+struct Shared {
+    server: Arc<Jobserver>,
+    /// The variables that tell them of it.
+    env: Vec<(OsString, OsString)>,
 }
 
 impl JobTokens {
@@ -50,7 +58,7 @@ impl JobTokens {
             jobs,
             makeflags: makeflags.unwrap_or_default(),
             dir,
-            server: OnceLock::new(),
+            shared: OnceLock::new(),
             trouble: Mutex::new(None),
         }
     }
@@ -58,21 +66,29 @@ impl JobTokens {
     /// Lets `commands` share the tokens. Blocks for the first of them, while make is asked for its
     /// version.
     pub(super) fn share(&self, executor: &dyn Executor, root: &Root, commands: &mut [Command]) {
-        let Some(server) = self.server.get_or_init(|| self.make(executor, root)) else {
+        let shared = self.shared.get_or_init(|| {
+            let server = self.make(executor, root)?;
+            let env = server.env(&self.makeflags);
+            Some(Shared { server, env })
+        });
+        let Some(Shared { server, env }) = shared else {
             return;
         };
-        let env = server.env(&self.makeflags);
         for command in commands {
             command.words = server.without_own_jobs(&command.words);
             // What the task sets itself comes later, and counts.
-            command.env.splice(0..0, env.iter().cloned());
+            command.env = env.iter().cloned().chain(command.env.drain(..)).collect();
         }
     }
 
     /// A token for one command. Blocks until there is one; `Err` when `cancel` is set first.
     pub(super) fn acquire(&self, cancel: &Cancel) -> Result<Option<Token>, Ended> {
-        match self.server.get() {
-            Some(Some(server)) => server.acquire(cancel).map(Some).ok_or(Ended::Cancelled),
+        match self.shared.get() {
+            Some(Some(shared)) => shared
+                .server
+                .acquire(cancel)
+                .map(Some)
+                .ok_or(Ended::Cancelled),
             Some(None) | None => Ok(None),
         }
     }

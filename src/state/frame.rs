@@ -10,8 +10,11 @@ use crate::digest::Digest;
 
 const MAGIC: &[u8; 8] = b"watchrun";
 /// Raised whenever the meaning of any file changes: older state is then dropped, not converted.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 pub(super) const HEADER: usize = 8 + 4 + 4 + 8 + 32;
+
+/// Room for what most tasks have to say, so that it need not be made piece by piece.
+const USUAL: usize = 512;
 
 /// Which file it is. A file of one kind in the place of another is foreign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,16 +54,26 @@ pub(super) enum Spoiled {
 
 /// The bytes of a file that holds `value`.
 pub(super) fn encode(kind: Kind, value: &impl Serialize) -> Vec<u8> {
-    let bytes = postcard::to_extend(value, vec![0; HEADER]);
-    let mut bytes = bytes.expect("plain data of known length is always serialisable");
+    let mut bytes = Vec::with_capacity(USUAL);
+    bytes.resize(HEADER, 0);
+    let mut bytes = extend(bytes, value);
     fill_header(kind, &mut bytes);
     bytes
 }
 
+/// The bytes of a value alone, without what makes a file of them.
+pub(super) fn payload(value: &impl Serialize) -> Vec<u8> {
+    extend(Vec::with_capacity(USUAL), value)
+}
+
+fn extend(bytes: Vec<u8>, value: &impl Serialize) -> Vec<u8> {
+    let bytes = postcard::to_extend(value, bytes);
+    bytes.expect("plain data of known length is always serialisable")
+}
+
 /// The digest of a value as it would be written.
 pub(super) fn digest_of(value: &impl Serialize) -> Digest {
-    let bytes = postcard::to_stdvec(value);
-    Digest::of(&bytes.expect("plain data of known length is always serialisable"))
+    Digest::of(&payload(value))
 }
 
 /// The bytes of a file that holds `payload`.

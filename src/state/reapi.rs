@@ -142,14 +142,8 @@ pub(super) fn digest_of(message: &impl Message) -> (Digest, DigestMessage) {
 
 /// A reference to content.
 pub(super) fn refer(digest: &Digest, size: u64) -> DigestMessage {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut hash = String::with_capacity(64);
-    for byte in digest.as_bytes() {
-        hash.push(char::from(HEX[usize::from(byte >> 4)]));
-        hash.push(char::from(HEX[usize::from(byte & 15)]));
-    }
     DigestMessage {
-        hash,
+        hash: digest.to_string(),
         size_bytes: size.cast_signed(),
     }
 }

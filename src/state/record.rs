@@ -245,9 +245,7 @@ fn load(disk: &dyn Disk, path: &Path, warnings: &Warnings) -> Option<Inputs> {
 }
 
 fn encode(value: &impl Serialize) -> Arc<[u8]> {
-    let bytes = postcard::to_stdvec(value);
-    let bytes = bytes.expect("plain data of known length is always serialisable");
-    bytes.into()
+    frame::payload(value).into()
 }
 
 /// What a task's values are kept under.
