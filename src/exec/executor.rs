@@ -18,7 +18,7 @@ use crate::exec::cancel::Waker;
 use crate::exec::guardian::Guardian;
 use crate::exec::procfs::{Children, Stat};
 use crate::exec::registry::{Place, Registry};
-use crate::exec::spawn::{self, Ends, Leader, Leads};
+use crate::exec::spawn::{self, Ends, GivenUp, Leader, Leads};
 use crate::exec::terminal::{Loan, owns_terminal};
 use crate::exec::tree::{Kin, Tree};
 use crate::exec::watch::{Cause, Watch};
@@ -73,6 +73,7 @@ pub struct OsExecutor {
     /// Whether commands would share a terminal with this process.
     has_terminal: bool,
     guardian: OnceLock<Option<Guardian>>,
+    given_up: GivenUp,
 }
 
 impl OsExecutor {
@@ -104,6 +105,7 @@ impl OsExecutor {
             helper: guardian,
             has_terminal,
             guardian: OnceLock::new(),
+            given_up: GivenUp::default(),
         })
     }
 
@@ -141,9 +143,10 @@ impl OsExecutor {
             return Ended::NotStarted(SpawnError::NoHelper);
         }
         self.guardian.get_or_init(|| self.start_guardian());
+        self.given_up.reap();
         let place = self.kin.registry.reserve();
         let launched = self.launch(command, &place);
-        let (leader, pidfd, output) = match launched {
+        let (mut leader, pidfd, output) = match launched {
             Ok(launched) => launched,
             Err(error) => {
                 self.kin.registry.dead(&place);
@@ -171,6 +174,9 @@ impl OsExecutor {
         }
         self.kin.registry.dead(&place);
         let status = leader.try_reap();
+        if status.is_none() {
+            self.given_up.add(leader);
+        }
         self.kin.registry.ended(&place);
         match (cause, status) {
             (Cause::TimedOut, _) => Ended::TimedOut,

@@ -18,9 +18,9 @@ use rustix::event::Timespec;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
 
+use crate::exec::duct::Helper;
 use crate::exec::procfs::{self, Mark, Stat};
 use crate::exec::registry::Registry;
-use crate::exec::spawn::{self, Leader};
 use crate::exec::terminal;
 
 /// How many looks in a row must find nothing before the guardian rests.
@@ -82,7 +82,7 @@ pub fn main(arguments: &[OsString], input: impl Read + AsFd) -> Result<(), Helpe
 /// The running guardian, as its executor sees it.
 #[derive(Debug)]
 pub(super) struct Guardian {
-    leader: Leader,
+    helper: Helper,
     life: OwnedFd,
 }
 
@@ -94,17 +94,18 @@ impl Guardian {
         let [login, group] = [stat.session, stat.group].map(|id| id.to_string());
         let own = ["guard", registry.session(), &login, &group];
         let words = [words, &own.map(OsString::from)].concat();
-        let leader = spawn::start_helper(&words, input, registry.open_table()?, 0)?;
-        registry.add_helper(leader.pid());
-        Ok(Self { leader, life })
+        let helper = Helper::start(&words, input, registry.open_table()?, 0)?;
+        registry.add_helper(helper.pid());
+        Ok(Self { helper, life })
     }
 
     /// Ends it: all trees are dead.
     pub(super) fn dismiss(self, registry: &Registry) {
         let _dead = rustix::io::write(&self.life, b"q");
         drop(self.life);
-        self.leader.reap();
-        registry.remove_helper(self.leader.pid());
+        let pid = self.helper.pid();
+        self.helper.reap();
+        registry.remove_helper(pid);
     }
 }
 

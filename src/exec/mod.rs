@@ -9,6 +9,7 @@
 mod cancel;
 mod command;
 mod detach;
+mod duct;
 mod error;
 mod executor;
 pub mod guardian;

@@ -1,11 +1,10 @@
-//! Starting one process through duct: finds the program, sets up its group, environment and
-//! descriptors, explains failures. The only file that names duct.
+//! Starting the first process of a command: finds the program, sets up its group, environment and
+//! descriptors, explains failures.
 //!
-//! duct's own `kill` reaches the direct child alone, and its capture threads wait as long as any
-//! grandchild holds the pipe. So nothing is captured through it, and ending the tree is
-//! `tree.rs`'s work. What it starts is a command of our own making, without `pre_exec` where there
-//! is no terminal to part it from: the standard library then uses `posix_spawn`, whose cost does
-//! not grow with the size of this process.
+//! Without `pre_exec` where there is no terminal to part it from: the standard library then uses
+//! `posix_spawn`, whose cost does not grow with the size of this process. Not through duct, which
+//! copies the environment twice more for each start: with 35 variables a third of all that this
+//! process does for a command (`docs/DECISIONS.md`).
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -13,8 +12,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{self, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::process::{self, Child};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
@@ -27,18 +26,16 @@ use crate::outcome::ExitStatus;
 /// A started process that is not reaped yet, so that its number cannot go to another one.
 #[derive(Debug)]
 pub(super) struct Leader {
-    handle: duct::Handle,
+    child: Child,
     pid: Pid,
 }
 
 impl Leader {
-    fn new(handle: duct::Handle) -> io::Result<Self> {
-        let pid = handle
-            .pids()
-            .first()
-            .and_then(|pid| i32::try_from(*pid).ok());
-        let pid = pid.and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Self { handle, pid })
+    fn start(os: &mut process::Command) -> io::Result<Self> {
+        let child = os.spawn()?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or(io::ErrorKind::NotFound)?;
+        Ok(Self { child, pid })
     }
 
     /// Its process id, and that of its group.
@@ -47,17 +44,39 @@ impl Leader {
     }
 
     /// Waits for its end and reaps it.
-    pub(super) fn reap(&self) {
-        let _lost = self.handle.wait();
+    pub(super) fn reap(mut self) {
+        let _lost = self.child.wait();
     }
 
     /// Reaps it if it has ended. From then on its number is free.
-    pub(super) fn try_reap(&self) -> Option<ExitStatus> {
-        let status = self.handle.try_wait().ok()??.status;
+    pub(super) fn try_reap(&mut self) -> Option<ExitStatus> {
+        let status = self.child.try_wait().ok()??;
         Some(match (status.code(), status.signal()) {
             (Some(code), _) => ExitStatus::Code(code),
             (None, signal) => ExitStatus::Signal(signal.unwrap_or_default()),
         })
+    }
+}
+
+/// First processes of commands that were given up: they run as another user and may not be killed.
+#[derive(Debug, Default)]
+pub(super) struct GivenUp {
+    // Guards those that may still run. Leaf lock, held for one look at each.
+    leaders: Mutex<Vec<Leader>>,
+}
+
+impl GivenUp {
+    pub(super) fn add(&self, leader: Leader) {
+        self.lock().push(leader);
+    }
+
+    /// Reaps those that have ended.
+    pub(super) fn reap(&self) {
+        self.lock().retain_mut(|leader| leader.try_reap().is_none());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Leader>> {
+        self.leaders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -110,26 +129,6 @@ pub(super) fn start(
     .map_err(|error| explain(error, program, command))
 }
 
-/// Starts a helper of our own: `words[0]` is executed as it is, with these for its
-/// standard input and output and no error output, in the group `group` (0: one of its own).
-pub(super) fn start_helper(
-    words: &[OsString],
-    input: OwnedFd,
-    output: impl Into<OwnedFd>,
-    group: i32,
-) -> io::Result<Leader> {
-    let Some((program, arguments)) = words.split_first() else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    let mut os = process::Command::new(program);
-    os.args(arguments)
-        .process_group(group)
-        .stdin(input)
-        .stdout(output.into())
-        .stderr(Stdio::null());
-    spawn(os)
-}
-
 struct Launch<'a> {
     command: &'a Command,
     tree: OsString,
@@ -156,27 +155,8 @@ impl Launch<'_> {
                 .stdout(output.try_clone()?)
                 .stderr(output.try_clone()?);
         }
-        spawn(os)
+        Leader::start(&mut os)
     }
-}
-
-/// Lets duct start `os` as it is. The command that duct would make holds the whole environment
-/// as values of its own, which the standard library then copies once more; one that changes a few
-/// variables of what it inherits is started in less time (`docs/design/performance.md`).
-fn spawn(os: process::Command) -> io::Result<Leader> {
-    let program = os.get_program().to_owned();
-    // duct's hook may be called more than once by its type; there is one command to start.
-    let once = Mutex::new(Some(os));
-    let nothing: [&OsStr; 0] = [];
-    let expression = duct::cmd(program, nothing)
-        .full_env([] as [(&OsStr, &OsStr); 0])
-        .unchecked()
-        .before_spawn(move |made| {
-            let os = once.lock().unwrap_or_else(PoisonError::into_inner).take();
-            *made = os.ok_or(io::ErrorKind::AlreadyExists)?;
-            Ok(())
-        });
-    Leader::new(expression.start()?)
 }
 
 /// The file to execute. Looked for here and not by the kernel interface's own search: that one
@@ -246,4 +226,31 @@ fn explain(error: io::Error, program: PathBuf, command: &Command) -> SpawnError 
 
 fn is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+
+    use super::*;
+
+    #[test]
+    fn who_was_given_up_is_reaped_when_it_has_ended() {
+        let mut os = process::Command::new("cat");
+        os.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut leader = Leader::start(&mut os).unwrap();
+        let (pid, input) = (leader.pid(), leader.child.stdin.take());
+        let given_up = GivenUp::default();
+        given_up.add(leader);
+        given_up.reap();
+        assert_eq!(given_up.lock().len(), 1);
+        drop(input);
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(pid), ended).unwrap();
+        given_up.reap();
+        assert_eq!(given_up.lock().len(), 0);
+        assert!(waitid(WaitId::Pid(pid), ended).is_err());
+    }
 }

@@ -16,8 +16,8 @@ use rustix::termios::{
     OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp,
 };
 
+use crate::exec::duct::Helper;
 use crate::exec::procfs::Stat;
-use crate::exec::spawn;
 
 /// A Ctrl-C may hit a helper in the moment that it needs; then another one is sent.
 const TRIES_MAX: usize = 5;
@@ -92,8 +92,7 @@ impl Loan {
     fn send(&self, words: &[OsString]) -> io::Result<()> {
         let terminal = stdin().try_clone_to_owned()?;
         let output = std::fs::File::open("/dev/null")?;
-        let helper = spawn::start_helper(words, terminal, output, self.borrower.as_raw_pid())?;
-        helper.reap();
+        Helper::start(words, terminal, output, self.borrower.as_raw_pid())?.reap();
         Ok(())
     }
 }
