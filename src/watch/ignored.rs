@@ -278,6 +278,9 @@ impl Ignored {
     }
 
     fn load_file(&self, base: &Path, file: &Path) -> Option<Gitignore> {
+        if fs::read_to_string(file).is_ok_and(|text| holds_no_rule(&text)) {
+            return None;
+        }
         let mut builder = GitignoreBuilder::new(base);
         let partial = builder.add(file);
         let (rules, error) = match builder.build() {
@@ -324,6 +327,13 @@ impl Level {
             exclude: None,
         }
     }
+}
+
+/// Whether a rule file has nothing but comments, as the one that git puts into every repository:
+/// to build rules of nothing takes longer than all else of a look at a small tree.
+fn holds_no_rule(text: &str) -> bool {
+    text.lines()
+        .all(|line| line.starts_with('#') || line.trim_end().is_empty())
 }
 
 /// The last line of `file` that reads `pattern`: of equal lines, the last one decides.
@@ -381,6 +391,16 @@ mod tests {
         #[track_caller]
         fn check(&self, path: &str, expected: bool) {
             assert_eq!(self.reason(path, false).is_some(), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn comments_and_blanks_are_no_rules() {
+        for text in ["", "\n", "# a\n\n  \r\n#b"] {
+            assert!(holds_no_rule(text), "{text:?}");
+        }
+        for text in ["a", "# a\nb\n", " # a", "\\ ", "!a"] {
+            assert!(!holds_no_rule(text), "{text:?}");
         }
     }
 
