@@ -16,9 +16,10 @@ use rustix::process::{
 
 use crate::exec::cancel::Waker;
 use crate::exec::guardian::Guardian;
+use crate::exec::posix_spawn::Environment;
 use crate::exec::procfs::{Children, Stat};
 use crate::exec::registry::{Place, Registry};
-use crate::exec::spawn::{self, Ends, GivenUp, Leader, Leads};
+use crate::exec::spawn::{self, Ends, GivenUp, Inherited, Leader, Leads};
 use crate::exec::terminal::{Loan, owns_terminal};
 use crate::exec::tree::{Kin, Tree};
 use crate::exec::watch::{Cause, Watch};
@@ -65,7 +66,7 @@ pub enum Observed<'a> {
 /// children. Make one and share it. Dropping it ends its guardian.
 pub struct OsExecutor {
     kin: Kin,
-    path: OsString,
+    inherited: Inherited,
     tree: Option<OsString>,
     helper: Option<Vec<OsString>>,
     /// `/dev/null`, what captured commands read.
@@ -100,13 +101,24 @@ impl OsExecutor {
                 children,
                 orphans,
             },
-            path,
+            inherited: Inherited {
+                path,
+                environment: None,
+            },
             tree,
             helper: guardian,
             has_terminal,
             guardian: OnceLock::new(),
             given_up: GivenUp::default(),
         })
+    }
+
+    /// Lets commands inherit `environment` instead of that of this process. Given the same one,
+    /// they start faster: it is not read and copied again for each.
+    #[must_use]
+    pub fn with_environment(mut self, environment: &[(OsString, OsString)]) -> Self {
+        self.inherited.environment = Some(Environment::new(environment));
+        self
     }
 
     /// As [`run`](Executor::run), and tells when the command has started.
@@ -146,7 +158,7 @@ impl OsExecutor {
         self.given_up.reap();
         let place = self.kin.registry.reserve();
         let launched = self.launch(command, &place);
-        let (mut leader, pidfd, output) = match launched {
+        let (leader, pidfd, output) = match launched {
             Ok(launched) => launched,
             Err(error) => {
                 self.kin.registry.dead(&place);
@@ -211,7 +223,7 @@ impl OsExecutor {
             input: &self.null,
             output,
         });
-        let leader = spawn::start(command, tree, &self.path, ends, leads)?;
+        let leader = spawn::start(command, &tree, &self.inherited, ends, leads)?;
         self.kin.registry.started(place, leader.pid());
         match pidfd_open(leader.pid(), PidfdFlags::empty()) {
             Ok(pidfd) => Ok((leader, pidfd, output)),

@@ -18,6 +18,7 @@ mod limits;
 mod lines;
 mod own_jobs;
 mod port;
+mod posix_spawn;
 mod procfs;
 mod ready;
 mod registry;

@@ -1,59 +1,51 @@
 //! Starting the first process of a command: finds the program, sets up its group, environment and
 //! descriptors, explains failures.
 //!
-//! Without `pre_exec` where there is no terminal to part it from: the standard library then uses
-//! `posix_spawn`, whose cost does not grow with the size of this process. Not through duct, which
-//! copies the environment twice more for each start: with 35 variables a third of all that this
-//! process does for a command (`docs/DECISIONS.md`).
+//! Where it is to run in the directory that this process is in, which most do, one `posix_spawn`
+//! does it; else, and where there is a terminal to part it from, the standard library. Not duct,
+//! which starts our helpers: it copies the environment twice more for each start.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{self, Child};
+use std::process;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, access, stat};
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{Pid, WaitOptions, waitpid};
 
 use crate::exec::detach::detach;
+use crate::exec::posix_spawn::{self, Environment};
 use crate::exec::{Command, SpawnError, TREE_VARIABLE};
 use crate::outcome::ExitStatus;
 
 /// A started process that is not reaped yet, so that its number cannot go to another one.
 #[derive(Debug)]
 pub(super) struct Leader {
-    child: Child,
     pid: Pid,
 }
 
 impl Leader {
-    fn start(os: &mut process::Command) -> io::Result<Self> {
-        let child = os.spawn()?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or(io::ErrorKind::NotFound)?;
-        Ok(Self { child, pid })
-    }
-
     /// Its process id, and that of its group.
     pub(super) fn pid(&self) -> Pid {
         self.pid
     }
 
     /// Waits for its end and reaps it.
-    pub(super) fn reap(mut self) {
-        let _lost = self.child.wait();
+    pub(super) fn reap(self) {
+        while waitpid(Some(self.pid), WaitOptions::empty()).is_err_and(|e| e == Errno::INTR) {}
     }
 
     /// Reaps it if it has ended. From then on its number is free.
-    pub(super) fn try_reap(&mut self) -> Option<ExitStatus> {
-        let status = self.child.try_wait().ok()??;
-        Some(match (status.code(), status.signal()) {
-            (Some(code), _) => ExitStatus::Code(code),
-            (None, signal) => ExitStatus::Signal(signal.unwrap_or_default()),
+    pub(super) fn try_reap(&self) -> Option<ExitStatus> {
+        let (_, status) = waitpid(Some(self.pid), WaitOptions::NOHANG).ok()??;
+        Some(match status.exit_status() {
+            Some(code) => ExitStatus::Code(code),
+            None => ExitStatus::Signal(status.terminating_signal().unwrap_or_default()),
         })
     }
 }
@@ -72,7 +64,7 @@ impl GivenUp {
 
     /// Reaps those that have ended.
     pub(super) fn reap(&self) {
-        self.lock().retain_mut(|leader| leader.try_reap().is_none());
+        self.lock().retain(|leader| leader.try_reap().is_none());
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Leader>> {
@@ -98,23 +90,33 @@ pub(super) struct Ends<'a> {
     pub(super) output: &'a OwnedFd,
 }
 
+/// What commands inherit.
+#[derive(Debug)]
+pub(super) struct Inherited {
+    /// Where programs are looked for when a command's own environment has no `PATH`.
+    pub(super) path: OsString,
+    /// Their environment; `None`: that of this process.
+    pub(super) environment: Option<Environment>,
+}
+
 /// Starts `command` as the leader of a process group of its own. `tree` is the value of the tree
-/// variable, `path` where to look when the command's own environment has no `PATH`. Both outputs
-/// go to a pipe and the input is empty; without `ends` it has those of this process.
+/// variable. Both outputs go to a pipe and the input is empty; without `ends` it has those of this
+/// process.
 pub(super) fn start(
     command: &Command,
-    tree: OsString,
-    path: &OsStr,
+    tree: &OsStr,
+    inherited: &Inherited,
     ends: Option<Ends<'_>>,
     leads: Leads,
 ) -> Result<Leader, SpawnError> {
     let Some((name, arguments)) = command.words.split_first() else {
         return Err(SpawnError::Empty);
     };
-    let program = find(name, command, path)?;
+    let program = find(name, command, &inherited.path)?;
     let launch = Launch {
         command,
         tree,
+        environment: inherited.environment.as_ref(),
         ends,
         leads,
     };
@@ -131,19 +133,30 @@ pub(super) fn start(
 
 struct Launch<'a> {
     command: &'a Command,
-    tree: OsString,
+    tree: &'a OsStr,
+    environment: Option<&'a Environment>,
     ends: Option<Ends<'a>>,
     leads: Leads,
 }
 
 impl Launch<'_> {
     fn start(&self, program: &Path, name: &OsStr, words: &[OsString]) -> io::Result<Leader> {
-        let Command { dir, env, .. } = self.command;
+        let pid = match (self.environment, self.ends, self.leads) {
+            (Some(environment), Some(ends), Leads::Group) if is_here(&self.command.dir) => {
+                posix_spawn::start(program, name, words, environment, &self.own(), ends)?
+            }
+            _ => self.start_elsewhere(program, name, words)?,
+        };
+        Ok(Leader { pid })
+    }
+
+    fn start_elsewhere(&self, program: &Path, name: &OsStr, words: &[OsString]) -> io::Result<Pid> {
         let mut os = process::Command::new(program);
-        os.arg0(name).args(words).current_dir(dir);
-        os.env("PWD", dir)
-            .envs(env.iter().map(|(name, value)| (name, value)))
-            .env(TREE_VARIABLE, &self.tree);
+        os.arg0(name).args(words).current_dir(&self.command.dir);
+        if let Some(environment) = self.environment {
+            os.env_clear().envs(environment.variables());
+        }
+        os.envs(self.own());
         match self.leads {
             Leads::Group => {
                 os.process_group(0);
@@ -155,8 +168,25 @@ impl Launch<'_> {
                 .stdout(output.try_clone()?)
                 .stderr(output.try_clone()?);
         }
-        Leader::start(&mut os)
+        let pid = i32::try_from(os.spawn()?.id()).ok().and_then(Pid::from_raw);
+        pid.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
+
+    /// The variables that it does not inherit. The last of one name counts.
+    fn own(&self) -> Vec<(&OsStr, &OsStr)> {
+        let command = self.command.env.iter();
+        let command = command.map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        let pwd = (OsStr::new("PWD"), self.command.dir.as_os_str());
+        let tree = (OsStr::new(TREE_VARIABLE), self.tree);
+        [pwd].into_iter().chain(command).chain([tree]).collect()
+    }
+}
+
+/// Whether `dir` is the directory that this process is in, by whatever name.
+fn is_here(dir: &Path) -> bool {
+    let is_same =
+        |a: rustix::fs::Stat, b: rustix::fs::Stat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
+    stat(dir).is_ok_and(|there| stat(".").is_ok_and(|here| is_same(here, there)))
 }
 
 /// The file to execute. Looked for here and not by the kernel interface's own search: that one
@@ -237,16 +267,20 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "to reap it is what is tested")]
     fn who_was_given_up_is_reaped_when_it_has_ended() {
         let mut os = process::Command::new("cat");
-        os.stdin(Stdio::piped()).stdout(Stdio::null());
-        let mut leader = Leader::start(&mut os).unwrap();
-        let (pid, input) = (leader.pid(), leader.child.stdin.take());
+        let mut cat = os
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_raw(cat.id().cast_signed()).unwrap();
         let given_up = GivenUp::default();
-        given_up.add(leader);
+        given_up.add(Leader { pid });
         given_up.reap();
         assert_eq!(given_up.lock().len(), 1);
-        drop(input);
+        drop(cat.stdin.take());
         let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         waitid(WaitId::Pid(pid), ended).unwrap();
         given_up.reap();

@@ -49,7 +49,8 @@ impl Session {
                 access: self.options.access,
             },
         );
-        let processes = Arc::new(OsExecutor::new(self.options.exec.clone())?);
+        let processes = OsExecutor::new(self.options.exec.clone())?;
+        let processes = Arc::new(processes.with_environment(&self.options.environment));
         let mut environment = self.options.environment.clone();
         let inherited = environment
             .iter()

@@ -36,7 +36,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("globset", &["pattern"]),
     ("ignore", &["watch/ignored"]),
     ("indicatif", &["cli/report/bars"]),
-    ("nix", &["disk/os"]),
+    ("nix", &["disk/os", "exec/posix_spawn"]),
     ("notify", &["watch/os"]),
     ("postcard", &["state/", "watch/record"]),
     ("process-wrap", &["exec/detach.rs"]),
