@@ -54,11 +54,16 @@ pub(super) enum Spoiled {
 
 /// The bytes of a file that holds `value`.
 pub(super) fn encode(kind: Kind, value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = draft(value);
+    seal(kind, &mut bytes);
+    bytes
+}
+
+/// A value behind room for a header of [`HEADER`] bytes, which [`seal`] fills.
+pub(super) fn draft(value: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(USUAL);
     bytes.resize(HEADER, 0);
-    let mut bytes = extend(bytes, value);
-    fill_header(kind, &mut bytes);
-    bytes
+    extend(bytes, value)
 }
 
 /// The bytes of a value alone, without what makes a file of them.
@@ -81,7 +86,7 @@ pub(super) fn wrap(kind: Kind, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER + payload.len());
     bytes.resize(HEADER, 0);
     bytes.extend_from_slice(payload);
-    fill_header(kind, &mut bytes);
+    seal(kind, &mut bytes);
     bytes
 }
 
@@ -119,7 +124,8 @@ pub(super) fn open(kind: Kind, bytes: &[u8]) -> Result<&[u8], Spoiled> {
     Ok(payload)
 }
 
-fn fill_header(kind: Kind, bytes: &mut [u8]) {
+/// Makes a draft the bytes of a file.
+pub(super) fn seal(kind: Kind, bytes: &mut [u8]) {
     let (header, payload) = bytes.split_at_mut(HEADER);
     let checksum = Digest::of(payload);
     header[..8].copy_from_slice(MAGIC);

@@ -145,13 +145,13 @@ impl<'d> Records<'d> {
         inputs: &InputsRef<'_>,
         warnings: &Warnings,
     ) -> Result<(), DiskError> {
-        let payload = encode(inputs);
-        let inputs = if payload.len() > INPUTS_IN_LEDGER_MAX {
-            let bytes = frame::wrap(Kind::Inputs, &payload);
-            self.disk.write_atomic(&self.inputs_path(task), &bytes)?;
+        let mut draft = frame::draft(inputs);
+        let inputs = if draft.len() > frame::HEADER + INPUTS_IN_LEDGER_MAX {
+            frame::seal(Kind::Inputs, &mut draft);
+            self.disk.write_atomic(&self.inputs_path(task), &draft)?;
             Note::Clear(Slot::Inputs)
         } else {
-            Note::Set(Slot::Inputs, payload)
+            Note::Set(Slot::Inputs, draft[frame::HEADER..].into())
         };
         let notes = [
             inputs,
