@@ -19,6 +19,9 @@ use watchrun::exec::{
 };
 use watchrun::outcome::ExitStatus;
 
+#[path = "processes/starts.rs"]
+mod starts;
+
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -2,7 +2,7 @@
 //! that was made ready once: [`Environment`].
 //!
 //! The standard library reads and copies the environment for every start; with 35 variables that
-//! takes longer than all that watchrun itself does for a command (`docs/design/performance.md`).
+//! takes as long as all that watchrun itself does for a command (`docs/design/performance.md`).
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;

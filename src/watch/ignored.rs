@@ -6,7 +6,6 @@
 //! from the innermost directory outwards, then `.git/info/exclude`, then the global excludes.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -193,7 +192,11 @@ impl Ignored {
             if files.dot_git
                 && let Some(repo) = Repo::at(dir)
             {
-                level.exclude = self.load_file(dir, &repo.exclude_file());
+                let exclude = repo.exclude_file();
+                level.exclude = exclude
+                    .exists()
+                    .then(|| self.load_file(dir, &exclude))
+                    .flatten();
                 level.repo = Some(Arc::new(repo));
             }
         }
@@ -275,11 +278,8 @@ impl Ignored {
     }
 
     fn load_file(&self, base: &Path, file: &Path) -> Option<Gitignore> {
-        match fs::read_to_string(file) {
-            Ok(text) if holds_no_rule(&text) => return None,
-            // A link to nowhere, or gone since it was listed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Ok(_) | Err(_) => {}
+        if fs::read_to_string(file).is_ok_and(|text| holds_no_rule(&text)) {
+            return None;
         }
         let mut builder = GitignoreBuilder::new(base);
         let partial = builder.add(file);

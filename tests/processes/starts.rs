@@ -1,43 +1,18 @@
 //! Starting a command: it finds the same, and fails alike, in the directory that this process is
 //! in, where most run and one `posix_spawn` starts them, and in any other one.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
-
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
 
-use watchrun::exec::{
-    Cancel, Command, Ended, Executor, Options, Orphans, OsExecutor, Stop, Terminal,
-};
-use watchrun::outcome::ExitStatus;
+use watchrun::exec::{Cancel, Executor, OsExecutor};
+
+use super::{assert_exited, command, options};
 
 fn executor(environment: &[(OsString, OsString)]) -> OsExecutor {
-    let options = Options {
-        path: std::env::var_os("PATH").unwrap(),
-        tree: None,
-        guardian: None,
-        orphans: Orphans::Marked,
-    };
-    OsExecutor::new(options)
-        .unwrap()
-        .with_environment(environment)
-}
-
-fn command(dir: &Path, words: &[&str]) -> Command {
-    Command {
-        words: words.iter().map(OsString::from).collect(),
-        dir: dir.to_owned(),
-        env: Vec::new(),
-        stop: Stop {
-            signal: 15,
-            grace: Duration::from_secs(30),
-        },
-        timeout: None,
-        terminal: Terminal::Captured,
-    }
+    let executor = OsExecutor::new(options(None)).unwrap();
+    executor.with_environment(environment)
 }
 
 #[test]
@@ -54,10 +29,7 @@ fn a_command_finds_the_same_in_the_own_directory_and_in_another() {
         let mut output = Vec::new();
         let sink = &mut |bytes: &[u8]| output.extend_from_slice(bytes);
         let ended = executor.run(&command, &Cancel::new(), sink);
-        assert!(
-            matches!(ended, Ended::Exited(ExitStatus::Code(3))),
-            "{ended:?}"
-        );
+        assert_exited(&ended, 3);
         let text = String::from_utf8(output).unwrap();
         let text = text.replace(dir.to_str().unwrap(), "DIR");
         let is_own = |line: &&str| !line.starts_with("WATCHRUN_TREE=");
