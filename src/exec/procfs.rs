@@ -69,6 +69,17 @@ impl Stat {
     }
 }
 
+/// Which signals this process ignores: bit `n - 1` for signal `n`.
+///
+/// # Errors
+/// `/proc` is not there, or says it in another way.
+pub(super) fn ignored_signals() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/self/status")?;
+    let mask = text.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.ok_or_else(|| io::Error::other("it does not say which signals are ignored"))
+}
+
 /// What the environment of a process says of its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {

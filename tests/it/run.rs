@@ -1,6 +1,6 @@
 //! What a command gets: words or a shell, directory, environment, no input; and what its end means.
 
-use crate::support::{DEFAULTS, Project};
+use crate::support::{DEFAULTS, Project, finish};
 
 #[test]
 fn a_string_is_a_line_for_the_shell() {
@@ -120,6 +120,34 @@ fn a_command_ended_by_a_signal_is_a_failure_with_that_signal() {
         (&"failed".into(), &9.into()),
         "{run}"
     );
+}
+
+#[test]
+fn a_command_ignores_the_signals_that_the_program_was_started_to_ignore() {
+    let project = Project::with(
+        r#"
+        tasks.here = { run = ["grep", "SigIgn", "/proc/self/status"], inputs = [] }
+        tasks.there = { run = ["grep", "SigIgn", "/proc/self/status"], inputs = [], dir = "sub" }
+        "#,
+    );
+    project.write("sub/f", "");
+    let mut shell = project.hermetic("sh");
+    let line = "trap '' QUIT USR1 PIPE; exec \"$0\" run --json";
+    shell.args(["-c", line, env!("CARGO_BIN_EXE_watchrun")]);
+    let events = finish(&mut shell).ok().events();
+    for task in ["here", "there"] {
+        let [line] = &events.output(task)[..] else {
+            panic!("not one line of {task}");
+        };
+        let mask = line.rsplit('\t').next().expect("has a last part");
+        let mask = u64::from_str_radix(mask, 16).expect("is a mask");
+        // Of the signals that have a name, in the order of their numbers: 3 and 10. Not 13, which
+        // Rust programs ignore whatever they were started with.
+        let named: Vec<u32> = (1..32)
+            .filter(|signal| mask >> (signal - 1) & 1 == 1)
+            .collect();
+        assert_eq!(named, [3, 10], "{task}");
+    }
 }
 
 #[test]
