@@ -1,14 +1,16 @@
 //! Which files there are, for a run that does not watch: [`ScanFiles`].
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Session, SessionError};
+use crate::files::FileList;
 use crate::path::{RelPath, Root};
 use crate::pattern::PatternSet;
 use crate::schedule::{FileView, Files, Warning};
-use crate::watch::{self, Scan, ScanOptions};
+use crate::watch::{self, Layout, ScanOptions};
 use crate::watchfile::Gitignore;
 
 /// The directory that holds our own state: never an input.
@@ -29,62 +31,80 @@ pub(super) struct ScanFiles {
 }
 
 /// A look at the files that some task may take.
+#[derive(Clone)]
 struct Look {
     /// How many commands had ended when it began.
     ended: u64,
-    wanted: PatternSet,
+    wanted: Arc<PatternSet>,
     files: Arc<Files>,
+    /// What spares the next one of the same files most of the work.
+    layout: Option<Arc<Layout>>,
+}
+
+impl Look {
+    /// The same files, as they are now, unless that takes a look from the beginning.
+    fn again(&self, ended: u64) -> Option<Self> {
+        let layout = self.layout.as_ref()?;
+        let files = match layout.look_again(self.files.listing.list())? {
+            Cow::Borrowed(_) => Arc::clone(&self.files),
+            Cow::Owned(listing) => files_of(listing, self.files.ignored.clone()),
+        };
+        Some(Self {
+            ended,
+            files,
+            ..self.clone()
+        })
+    }
+}
+
+fn files_of(listing: FileList, ignored: Vec<RelPath>) -> Arc<Files> {
+    Arc::new(Files {
+        listing: Box::new(listing),
+        ignored,
+        version: 0,
+    })
 }
 
 impl ScanFiles {
     /// Looks at everything that `options` select. Blocks.
     fn new(root: &Root, options: ScanOptions) -> io::Result<(Self, Vec<Warning>)> {
-        let Scan {
-            files,
-            ignored,
-            warnings,
-        } = watch::scan(root, &options)?;
-        let first = Arc::new(Files {
-            listing: Box::new(files),
-            ignored,
-            version: 0,
-        });
-        let warnings = warnings.iter().map(told).collect();
+        let scan = watch::scan(root, &options)?;
+        let warnings = scan.warnings.iter().map(told).collect();
         Ok((
             Self {
                 root: root.clone(),
                 options,
-                first,
+                first: files_of(scan.files, scan.ignored),
                 ended: AtomicU64::new(0),
                 last: Mutex::default(),
             },
             warnings,
         ))
     }
-}
 
-impl ScanFiles {
-    fn look(&self, wanted: &PatternSet) -> Arc<Files> {
+    /// Looks at what `wanted` matches. `is_repeated` says that it was looked at before this, and
+    /// so is probably looked at once more.
+    fn look(&self, ended: u64, wanted: &PatternSet, is_repeated: bool) -> Look {
         let options = ScanOptions {
             select: Some(wanted.clone()),
             ..self.options.clone()
         };
+        let found = if is_repeated {
+            watch::look(&self.root, &options, watch::stamp_clock_ns())
+        } else {
+            watch::scan(&self.root, &options).map(|scan| (scan, None))
+        };
         // What cannot be read was warned of at the first look. A root that is gone has no files.
-        let scan = watch::scan(&self.root, &options);
-        scan.map_or_else(
-            |_| Arc::new(Files::none()),
-            |Scan {
-                 files,
-                 ignored,
-                 warnings: _,
-             }| {
-                Arc::new(Files {
-                    listing: Box::new(files),
-                    ignored,
-                    version: 0,
-                })
-            },
-        )
+        let (files, layout) = found.map_or_else(
+            |_| (Arc::new(Files::none()), None),
+            |(scan, layout)| (files_of(scan.files, scan.ignored), layout),
+        );
+        Look {
+            ended,
+            wanted: Arc::new(wanted.clone()),
+            files,
+            layout: layout.map(Arc::new),
+        }
     }
 
     fn last(&self) -> MutexGuard<'_, Option<Look>> {
@@ -98,19 +118,17 @@ impl FileView for ScanFiles {
         if ended == 0 {
             return Arc::clone(&self.first);
         }
-        // What commands that still run may write is not asked for before they end.
-        if let Some(last) = &*self.last()
-            && last.ended == ended
-            && last.wanted == *wanted
-        {
-            return Arc::clone(&last.files);
-        }
-        let files = self.look(wanted);
-        *self.last() = Some(Look {
-            ended,
-            wanted: wanted.clone(),
-            files: Arc::clone(&files),
-        });
+        let last = self.last().clone();
+        let last = last.filter(|last| *last.wanted == *wanted);
+        let look = match &last {
+            // What commands that still run may write is not asked for before they end.
+            Some(last) if last.ended == ended => return Arc::clone(&last.files),
+            Some(last) => last.again(ended),
+            None => None,
+        };
+        let look = look.unwrap_or_else(|| self.look(ended, wanted, last.is_some()));
+        let files = Arc::clone(&look.files);
+        *self.last() = Some(look);
         files
     }
 
@@ -154,5 +172,72 @@ impl Session {
             excluded_names: vec![STATE_DIR.to_owned()],
             select: Some(self.plan.interest(self.selection.ids())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::path::RelDir;
+    use crate::pattern::Pattern;
+
+    fn patterns(texts: &[&str]) -> PatternSet {
+        let parse = |text: &&str| Pattern::parse(text, &RelDir::ROOT).unwrap();
+        PatternSet::new(texts.iter().map(parse).collect())
+    }
+
+    fn paths(files: &Files) -> Vec<String> {
+        let entries = files.listing.list().entries().iter();
+        entries.map(|entry| entry.path.to_string()).collect()
+    }
+
+    /// The files after one more command.
+    fn after_one_more(files: &ScanFiles, wanted: &PatternSet) -> Arc<Files> {
+        files.settle();
+        files.now(wanted)
+    }
+
+    #[test]
+    fn a_command_that_changes_nothing_leaves_the_files_as_they_were_and_any_other_is_noticed() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = |name: &str| temp.path().join(name);
+        for name in ["a.c", "b.h", "ignored"] {
+            fs::write(path(name), "").unwrap();
+        }
+        fs::write(path(".ignore"), "ignored\n").unwrap();
+        let root = Root::new(&temp.path().canonicalize().unwrap()).unwrap();
+        let (files, _) = ScanFiles::new(&root, ScanOptions::new()).unwrap();
+        let (c, h) = (patterns(&["*.c", "ignored"]), patterns(&["*.h"]));
+        // Until the directory is old enough to be known by its times.
+        let mut last = after_one_more(&files, &c);
+        let same = loop {
+            let again = after_one_more(&files, &c);
+            if Arc::ptr_eq(&last, &again) {
+                break again;
+            }
+            last = again;
+        };
+        assert_eq!(paths(&same), ["a.c", "ignored"]);
+        assert_eq!(same.ignored.len(), 1);
+
+        fs::write(path("a.c"), "written").unwrap();
+        let written = after_one_more(&files, &c);
+        assert_eq!(paths(&written), ["a.c", "ignored"]);
+        assert_eq!(written.listing.list().entries()[0].stat.size, 7);
+        assert_eq!(written.ignored, same.ignored);
+
+        // Who asks for something else gets it, and is no reason to believe in what was before.
+        assert_eq!(paths(&after_one_more(&files, &h)), ["b.h"]);
+        fs::write(path("new.c"), "").unwrap();
+        assert_eq!(
+            paths(&after_one_more(&files, &c)),
+            ["a.c", "ignored", "new.c"]
+        );
+        fs::remove_file(path("new.c")).unwrap();
+        assert_eq!(paths(&after_one_more(&files, &c)), ["a.c", "ignored"]);
+        fs::remove_dir_all(temp.path()).unwrap();
+        assert!(paths(&after_one_more(&files, &c)).is_empty());
     }
 }

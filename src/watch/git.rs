@@ -78,6 +78,10 @@ impl Repo {
         self.git_dir.join("index")
     }
 
+    fn config(&self) -> PathBuf {
+        self.common_dir.join("config")
+    }
+
     pub(crate) fn exclude_file(&self) -> PathBuf {
         self.common_dir.join("info/exclude")
     }
@@ -101,6 +105,25 @@ impl Repo {
     pub(crate) fn tracks_below(&self, dir: &Path) -> bool {
         let key = self.key(dir);
         key.is_some_and(|key| self.tracked().dirs.binary_search(&key).is_ok())
+    }
+
+    /// Whether the repository at the same place still keeps its files where it did.
+    pub(crate) fn is_still_there(&self) -> bool {
+        let is_same = |now: Self| now.git_dir == self.git_dir && now.common_dir == self.common_dir;
+        Self::at(&self.top).is_some_and(is_same)
+    }
+
+    /// The directory that holds `.git`.
+    pub(crate) fn top(&self) -> &Path {
+        &self.top
+    }
+
+    /// The files that were read to know what is tracked, if that was asked, and whether they said
+    /// something. A shared index is not among them: it is called by its content.
+    pub(crate) fn files_read(&self) -> Option<[(PathBuf, bool); 2]> {
+        let tracked = self.lock().clone()?;
+        let has_files = !tracked.files.is_empty();
+        Some([(self.index(), has_files), (self.config(), true)])
     }
 
     /// Reads the index again; returns the absolute paths it gained, and whether it lost any.
@@ -162,7 +185,7 @@ impl Repo {
     }
 
     fn object_id_bytes(&self) -> usize {
-        let config = fs::read(self.common_dir.join("config")).unwrap_or_default();
+        let config = fs::read(self.config()).unwrap_or_default();
         let config = String::from_utf8_lossy(&config).to_lowercase();
         let sha256 = config.lines().any(|line| {
             let mut sides = line.splitn(2, '=').map(str::trim);

@@ -91,6 +91,27 @@ struct Level {
     /// The repository that starts here: outer `.gitignore` files end to count.
     repo: Option<Arc<Repo>>,
     exclude: Option<Gitignore>,
+    /// The files that were asked for rules.
+    sources: Vec<Source>,
+    /// Whether there is a `.git` that is no repository.
+    has_stray_git: bool,
+}
+
+/// A file that was asked for rules.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) path: PathBuf,
+    /// Whether it had any. If not, it may not be there either.
+    pub(crate) had_rules: bool,
+}
+
+impl Source {
+    fn new(path: PathBuf, rules: Option<&Gitignore>) -> Self {
+        Self {
+            path,
+            had_rules: rules.is_some(),
+        }
+    }
 }
 
 /// The rules of a tree.
@@ -116,6 +137,8 @@ pub struct Ignored {
     names: Vec<Vec<u8>>,
     global: Option<Gitignore>,
     global_path: Option<PathBuf>,
+    /// The directory of the repository that the root lies in.
+    top: Option<PathBuf>,
     outer: Rules,
     /// Directories above the root whose rule files count, outermost first.
     above: Vec<PathBuf>,
@@ -127,7 +150,7 @@ impl Ignored {
     /// Loads what applies to `root` from outside of it: rule files of the directories above, up to
     /// the repository it lies in, and the global excludes.
     pub fn load(root: &Path, git: bool, names: &[String], global: Option<&Path>) -> Self {
-        let top = root.ancestors().find(|dir| dir.join(".git").exists());
+        let top = top_of(root);
         let mut above: Vec<PathBuf> = match top {
             Some(top) => root
                 .ancestors()
@@ -145,6 +168,7 @@ impl Ignored {
             names: all,
             global: None,
             global_path: global.map(Path::to_path_buf),
+            top: top.map(Path::to_path_buf),
             outer: Rules(Arc::new(Level::empty(None))),
             above: Vec::new(),
             problems: Mutex::default(),
@@ -175,31 +199,44 @@ impl Ignored {
         self.global_path.as_deref()
     }
 
+    /// The directory of the repository that the root lies in, by the names that lie around it.
+    pub(crate) fn top(&self) -> Option<&Path> {
+        self.top.as_deref()
+    }
+
+    /// The global excludes file, if it was asked for rules.
+    pub(crate) fn global_source(&self) -> Option<Source> {
+        let path = self.global_path.clone().filter(|_| self.git)?;
+        Some(Source::new(path, self.global.as_ref()))
+    }
+
     /// The rules inside `dir`, which lies in a directory with the rules `parent` and holds `files`.
     pub fn enter(&self, parent: &Rules, dir: &Path, files: RuleFiles) -> Rules {
         if files.is_empty() {
             return parent.clone();
         }
-        let load = |present: bool, name: &str| {
-            let file = present.then(|| dir.join(name))?;
-            self.load_file(dir, &file)
-        };
         let mut level = Level::empty(Some(parent.clone()));
+        let mut sources = Vec::new();
+        let mut load = |present: bool, name: &str| {
+            let path = present.then(|| dir.join(name))?;
+            let rules = self.load_file(dir, &path);
+            sources.push(Source::new(path, rules.as_ref()));
+            rules
+        };
         level.watchrunignore = load(files.watchrunignore, ".watchrunignore");
         level.ignore = load(files.ignore, ".ignore");
         if self.git {
             level.gitignore = load(files.gitignore, ".gitignore");
-            if files.dot_git
-                && let Some(repo) = Repo::at(dir)
-            {
-                let exclude = repo.exclude_file();
-                level.exclude = exclude
-                    .exists()
-                    .then(|| self.load_file(dir, &exclude))
-                    .flatten();
-                level.repo = Some(Arc::new(repo));
+            level.repo = files.dot_git.then(|| Repo::at(dir)).flatten().map(Arc::new);
+            level.has_stray_git = files.dot_git && level.repo.is_none();
+            if let Some(repo) = &level.repo {
+                let path = repo.exclude_file();
+                let exists = path.exists();
+                level.exclude = exists.then(|| self.load_file(dir, &path)).flatten();
+                sources.push(Source::new(path, level.exclude.as_ref()));
             }
         }
+        level.sources = sources;
         Rules(Arc::new(level))
     }
 
@@ -306,6 +343,26 @@ impl Rules {
         !Arc::ptr_eq(&self.0, &parent.0)
     }
 
+    /// The rules that these were added to.
+    pub(crate) fn up(&self) -> Option<&Self> {
+        self.0.up.as_ref()
+    }
+
+    /// The files that were asked for what these add.
+    pub(crate) fn own_sources(&self) -> &[Source] {
+        &self.0.sources
+    }
+
+    /// The repository that starts with these.
+    pub(crate) fn own_repo(&self) -> Option<&Arc<Repo>> {
+        self.0.repo.as_ref()
+    }
+
+    /// Whether their directory holds a `.git` that is no repository.
+    pub(crate) fn has_stray_git(&self) -> bool {
+        self.0.has_stray_git
+    }
+
     fn levels(&self) -> impl Iterator<Item = &Level> {
         let mut next = Some(&*self.0);
         std::iter::from_fn(move || {
@@ -325,8 +382,15 @@ impl Level {
             gitignore: None,
             repo: None,
             exclude: None,
+            sources: Vec::new(),
+            has_stray_git: false,
         }
     }
+}
+
+/// The innermost directory from `root` upwards that a repository starts at.
+pub(crate) fn top_of(root: &Path) -> Option<&Path> {
+    root.ancestors().find(|dir| dir.join(".git").exists())
 }
 
 /// Whether a rule file has nothing but comments, as the one that git puts into every repository:

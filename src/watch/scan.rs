@@ -6,10 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::disk::FileStat;
 use crate::files::{FileEntry, FileList};
 use crate::parallel;
 use crate::path::{RelDir, RelPath, Root};
 use crate::watch::ignored::{Ignored, Rules};
+use crate::watch::layout::Layout;
 use crate::watch::options::ScanOptions;
 use crate::watch::select::Select;
 use crate::watch::tree::path_order;
@@ -34,49 +36,97 @@ pub struct Scan {
 /// # Errors
 /// When the root itself cannot be opened or listed. What cannot be read below it is a warning.
 pub fn scan(root: &Root, options: &ScanOptions) -> io::Result<Scan> {
-    let ScanOptions {
-        gitignore,
-        global_excludes,
-        excluded_names,
-        select,
-    } = options;
-    let root = root.as_path();
-    let ignored = Ignored::load(root, *gitignore, excluded_names, global_excludes.as_deref());
-    let select = Select::new(select.as_ref());
-    let walker = Walker {
-        root,
-        ignored: &ignored,
-        select: &select,
-    };
-    let fd = open_absolute(root)?;
-    let top = visit(
-        &walker,
-        &fd,
-        &RelDir::ROOT,
-        Standing::Plain,
-        ignored.outer(),
-    )?;
-    let mut entries = Vec::with_capacity(top.n_files);
-    let mut warnings = Vec::new();
-    let mut named = Vec::new();
-    flatten(top, root, &mut entries, &mut named, &mut warnings);
-    named.sort_unstable();
-    let problems = ignored.take_problems();
-    warnings.extend(
-        problems
-            .into_iter()
-            .map(|(path, problem)| Warning::IgnoreRule { path, problem }),
-    );
-    Ok(Scan {
-        files: FileList::new(entries),
-        ignored: named,
-        warnings,
-    })
+    Ok(Survey::make(root, options)?.into_scan())
+}
+
+/// As [`scan`], with what spares the next look most of the work, where something can.
+/// `begun_ns` is what [`stamp_clock_ns`](super::layout::stamp_clock_ns) said before.
+pub(crate) fn look(
+    root: &Root,
+    options: &ScanOptions,
+    begun_ns: i64,
+) -> io::Result<(Scan, Option<Layout>)> {
+    let survey = Survey::make(root, options)?;
+    let layout = Layout::of(&survey, begun_ns);
+    Ok((survey.into_scan(), layout))
+}
+
+/// Everything that one look came by.
+pub(crate) struct Survey {
+    pub(crate) root: Root,
+    /// The root, by its descriptor.
+    pub(crate) fd: OwnedFd,
+    pub(crate) ignored: Ignored,
+    pub(crate) found: Found,
+}
+
+/// What was found in the tree, in path order.
+#[derive(Default)]
+pub(crate) struct Found {
+    entries: Vec<FileEntry>,
+    /// Those of `entries` that are ignored.
+    named: Vec<RelPath>,
+    /// Every directory that was read.
+    pub(crate) dirs: Vec<(RelDir, FileStat)>,
+    /// The rules of those that have any of their own.
+    pub(crate) rules: Vec<Rules>,
+    /// How many directories or entries could not be read.
+    pub(crate) n_missed: usize,
+    unreadable: Vec<Warning>,
+}
+
+impl Survey {
+    fn make(root: &Root, options: &ScanOptions) -> io::Result<Self> {
+        let ScanOptions {
+            gitignore,
+            global_excludes,
+            excluded_names,
+            select,
+        } = options;
+        let path = root.as_path();
+        let ignored = Ignored::load(path, *gitignore, excluded_names, global_excludes.as_deref());
+        let select = Select::new(select.as_ref());
+        let walker = Walker {
+            root: path,
+            ignored: &ignored,
+            select: &select,
+        };
+        let fd = open_absolute(path)?;
+        let outer = ignored.outer();
+        let top = visit(&walker, &fd, &RelDir::ROOT, Standing::Plain, outer)?;
+        let mut found = Found {
+            entries: Vec::with_capacity(top.n_files),
+            ..Found::default()
+        };
+        found.take(RelDir::ROOT, top, path);
+        found.named.sort_unstable();
+        Ok(Self {
+            root: root.clone(),
+            fd,
+            ignored,
+            found,
+        })
+    }
+
+    fn into_scan(self) -> Scan {
+        let problems = self.ignored.take_problems().into_iter();
+        let mut warnings = self.found.unreadable;
+        warnings.extend(problems.map(|(path, problem)| Warning::IgnoreRule { path, problem }));
+        Scan {
+            files: FileList::new(self.found.entries),
+            ignored: self.found.named,
+            warnings,
+        }
+    }
 }
 
 /// A directory and everything below it, in path order: files up to a sub-directory, that
 /// sub-directory, and so on.
 struct Visited {
+    stat: FileStat,
+    /// Its rules, if it has any of its own.
+    rules: Option<Rules>,
+    is_whole: bool,
     files: Vec<FileEntry>,
     /// Those of `files` that are ignored.
     ignored: Vec<RelPath>,
@@ -134,6 +184,9 @@ fn visit(
         .map(|visited| visited.n_files)
         .sum();
     Ok(Visited {
+        stat: listing.stat,
+        rules: listing.has_rules.then_some(listing.rules),
+        is_whole: listing.is_whole,
         n_files: files.len() + below,
         files,
         ignored,
@@ -141,27 +194,32 @@ fn visit(
     })
 }
 
-fn flatten(
-    visited: Visited,
-    root: &Path,
-    entries: &mut Vec<FileEntry>,
-    ignored: &mut Vec<RelPath>,
-    warnings: &mut Vec<Warning>,
-) {
-    ignored.extend(visited.ignored);
-    let mut files = visited.files.into_iter();
-    let mut taken = 0;
-    for (at, dir, below) in visited.dirs {
-        entries.extend(files.by_ref().take(at - taken));
-        taken = at;
-        match below {
-            Ok(below) => flatten(below, root, entries, ignored, warnings),
-            // Gone since it was listed.
-            Err(error) if is_gone(&error) => {}
-            Err(error) => warnings.push(unreadable(super::walk::absolute(root, &dir), &error)),
+impl Found {
+    /// Takes in `visited`, which is `dir`, and all below it.
+    fn take(&mut self, dir: RelDir, visited: Visited, root: &Path) {
+        self.dirs.push((dir, visited.stat));
+        self.rules.extend(visited.rules);
+        self.n_missed += usize::from(!visited.is_whole);
+        self.named.extend(visited.ignored);
+        let mut files = visited.files.into_iter();
+        let mut taken = 0;
+        for (at, dir, below) in visited.dirs {
+            self.entries.extend(files.by_ref().take(at - taken));
+            taken = at;
+            match below {
+                Ok(below) => self.take(dir, below, root),
+                Err(error) => {
+                    self.n_missed += 1;
+                    // Otherwise it is gone since it was listed.
+                    if !is_gone(&error) {
+                        let path = super::walk::absolute(root, &dir);
+                        self.unreadable.push(unreadable(path, &error));
+                    }
+                }
+            }
         }
+        self.entries.extend(files);
     }
-    entries.extend(files);
 }
 
 /// Whether an error means that the path is no directory any more.

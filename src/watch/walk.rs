@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType as RawType, Mode, OFlags, RawDir};
+use rustix::io::Errno;
 
 use crate::change::FileType;
 use crate::disk::FileStat;
@@ -49,6 +50,8 @@ pub(crate) struct Listing {
     pub(crate) rules: Rules,
     /// Whether it adds rules to those outside.
     pub(crate) has_rules: bool,
+    /// Whether all entries of interest could be looked at.
+    pub(crate) is_whole: bool,
     pub(crate) entries: Vec<Entry>,
     /// One buffer for all names.
     names: Vec<u8>,
@@ -109,7 +112,8 @@ pub(crate) fn stat(path: &Path) -> io::Result<FileStat> {
     stat_at(CWD, path.as_os_str())
 }
 
-fn stat_at(at: BorrowedFd<'_>, name: &OsStr) -> io::Result<FileStat> {
+/// The same of a path relative to `at`.
+pub(crate) fn stat_at(at: BorrowedFd<'_>, name: &OsStr) -> io::Result<FileStat> {
     let stat = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(convert(&stat))
 }
@@ -184,18 +188,21 @@ impl Walker<'_> {
             stat: raw.stat,
             has_rules: rules.adds_to(outer),
             rules,
+            is_whole: raw.is_whole,
             entries: Vec::with_capacity(raw.entries.len()),
             names: Vec::new(),
         };
         for &(start, len, kind, ino) in &raw.entries {
             let name = &raw.names[start as usize..start as usize + len as usize];
             let found = self.look(fd, dir, &path, standing, &listing.rules, (name, kind, ino));
-            if let Some(kind) = found {
-                listing.entries.push(Entry {
+            match found {
+                Ok(Some(kind)) => listing.entries.push(Entry {
                     name_start: start,
                     name_len: len,
                     kind,
-                });
+                }),
+                Ok(None) => {}
+                Err(_) => listing.is_whole = false,
             }
         }
         listing.names = raw.names;
@@ -269,33 +276,38 @@ impl Walker<'_> {
         dir_standing: Standing,
         rules: &Rules,
         (name, kind, ino): (&[u8], RawType, u64),
-    ) -> Option<EntryKind> {
+    ) -> io::Result<Option<EntryKind>> {
         let os_name = OsStr::from_bytes(name);
         // Some file systems do not say what an entry is.
         let known = match kind {
-            RawType::Unknown => Some(stat_at(fd, os_name).ok()?),
+            RawType::Unknown => Some(stat_at(fd, os_name)?),
             _ => None,
         };
         let is_dir = match &known {
             Some(stat) => stat.file_type() == FileType::Dir,
             None => kind == RawType::Directory,
         };
-        let standing = self.standing(dir, dir_path, dir_standing, rules, (name, is_dir))?;
+        let standing = self.standing(dir, dir_path, dir_standing, rules, (name, is_dir));
+        let Some(standing) = standing else {
+            return Ok(None);
+        };
         if is_dir {
-            return Some(EntryKind::Dir { ino, standing });
+            return Ok(Some(EntryKind::Dir { ino, standing }));
         }
         let stat = match known {
             Some(stat) => stat,
-            None => stat_at(fd, os_name).ok()?,
+            None => stat_at(fd, os_name)?,
         };
         // It may have become a directory since it was listed: an event will tell.
-        (stat.file_type() != FileType::Dir).then_some(EntryKind::File { stat, standing })
+        let is_file = stat.file_type() != FileType::Dir;
+        Ok(is_file.then_some(EntryKind::File { stat, standing }))
     }
 }
 
 struct RawListing {
     stat: FileStat,
     rule_files: RuleFiles,
+    is_whole: bool,
     /// Start and length of the name, type, inode.
     entries: Vec<(u32, u16, RawType, u64)>,
     names: Vec<u8>,
@@ -307,6 +319,7 @@ impl RawListing {
         let mut raw = Self {
             stat,
             rule_files: RuleFiles::default(),
+            is_whole: true,
             entries: Vec::new(),
             names: Vec::new(),
         };
@@ -329,21 +342,28 @@ impl RawListing {
         let mut raw = Self {
             stat: convert(&rustix::fs::fstat(fd.as_fd())?),
             rule_files: RuleFiles::default(),
+            is_whole: true,
             entries: Vec::new(),
             names: Vec::new(),
         };
-        let stat = |name: &[u8]| rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW);
+        let mut is_whole = true;
         // What is not there is as if it had not been asked for.
+        let mut stat = |name: &[u8]| {
+            let stat = rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW);
+            is_whole &= !matches!(stat, Err(error) if error != Errno::NOENT);
+            stat.ok()
+        };
         for name in RuleFiles::NAMES {
-            if stat(name).is_ok() {
+            if stat(name).is_some() {
                 raw.rule_files.note(name);
             }
         }
         for name in names {
-            if let Ok(stat) = stat(name) {
+            if let Some(stat) = stat(name) {
                 raw.push(name, RawType::from_raw_mode(stat.st_mode), stat.st_ino)?;
             }
         }
+        raw.is_whole = is_whole;
         Ok(raw)
     }
 
