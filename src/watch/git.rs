@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::watch::rule_files::Source;
+
 /// A git repository or work tree.
 #[derive(Debug)]
 pub(crate) struct Repo {
@@ -118,12 +120,14 @@ impl Repo {
         &self.top
     }
 
-    /// The files that were read to know what is tracked, if that was asked, and whether they said
-    /// something. A shared index is not among them: it is called by its content.
-    pub(crate) fn files_read(&self) -> Option<[(PathBuf, bool); 2]> {
+    /// The files that were asked for what is tracked, if it was asked. A shared index is not among
+    /// them: it is called by its content.
+    pub(crate) fn sources(&self) -> Option<[Source; 2]> {
         let tracked = self.lock().clone()?;
-        let has_files = !tracked.files.is_empty();
-        Some([(self.index(), has_files), (self.config(), true)])
+        Some([
+            Source::new(self.index(), !tracked.files.is_empty()),
+            Source::new(self.config(), true),
+        ])
     }
 
     /// Reads the index again; returns the absolute paths it gained, and whether it lost any.

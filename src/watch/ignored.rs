@@ -13,6 +13,7 @@ use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder, Glob};
 
 use crate::watch::git::Repo;
+use crate::watch::rule_files::{RuleFiles, Source};
 
 /// What ignores a path, or brings it back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,54 +29,6 @@ pub enum IgnoreReason {
         /// The pattern as it stands there.
         pattern: String,
     },
-}
-
-/// Which rule files a directory holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "a set of four")]
-pub struct RuleFiles {
-    /// `.watchrunignore`.
-    pub watchrunignore: bool,
-    /// `.ignore`.
-    pub ignore: bool,
-    /// `.gitignore`.
-    pub gitignore: bool,
-    /// `.git`, a directory or a file: a repository or work tree starts here.
-    pub dot_git: bool,
-}
-
-impl RuleFiles {
-    /// What they are called.
-    pub(crate) const NAMES: [&[u8]; 4] = [b".watchrunignore", b".ignore", b".gitignore", b".git"];
-
-    /// Notes `name` if it is a rule file's; returns whether it is.
-    pub fn note(&mut self, name: &[u8]) -> bool {
-        let flag = match name {
-            b".watchrunignore" => &mut self.watchrunignore,
-            b".ignore" => &mut self.ignore,
-            b".gitignore" => &mut self.gitignore,
-            b".git" => &mut self.dot_git,
-            _ => return false,
-        };
-        *flag = true;
-        true
-    }
-
-    /// Those that lie in `dir` now. Looks at the disk.
-    #[must_use]
-    pub fn of(dir: &Path) -> Self {
-        let has = |name: &str| fs::symlink_metadata(dir.join(name)).is_ok();
-        Self {
-            watchrunignore: has(".watchrunignore"),
-            ignore: has(".ignore"),
-            gitignore: has(".gitignore"),
-            dot_git: has(".git"),
-        }
-    }
-
-    fn is_empty(self) -> bool {
-        self == Self::default()
-    }
 }
 
 /// The rules in force inside one directory. Cheap to clone; shared by directories that add none.
@@ -95,23 +48,6 @@ struct Level {
     sources: Vec<Source>,
     /// Whether there is a `.git` that is no repository.
     has_stray_git: bool,
-}
-
-/// A file that was asked for rules.
-#[derive(Clone, Debug)]
-pub(crate) struct Source {
-    pub(crate) path: PathBuf,
-    /// Whether it had any. If not, it may not be there either.
-    pub(crate) had_rules: bool,
-}
-
-impl Source {
-    fn new(path: PathBuf, rules: Option<&Gitignore>) -> Self {
-        Self {
-            path,
-            had_rules: rules.is_some(),
-        }
-    }
 }
 
 /// The rules of a tree.
@@ -137,7 +73,7 @@ pub struct Ignored {
     names: Vec<Vec<u8>>,
     global: Option<Gitignore>,
     global_path: Option<PathBuf>,
-    /// The directory of the repository that the root lies in.
+    /// The directory that the repository around the root starts in.
     top: Option<PathBuf>,
     outer: Rules,
     /// Directories above the root whose rule files count, outermost first.
@@ -199,7 +135,7 @@ impl Ignored {
         self.global_path.as_deref()
     }
 
-    /// The directory of the repository that the root lies in, by the names that lie around it.
+    /// The directory that the repository around the root starts in, if there is one.
     pub(crate) fn top(&self) -> Option<&Path> {
         self.top.as_deref()
     }
@@ -207,7 +143,7 @@ impl Ignored {
     /// The global excludes file, if it was asked for rules.
     pub(crate) fn global_source(&self) -> Option<Source> {
         let path = self.global_path.clone().filter(|_| self.git)?;
-        Some(Source::new(path, self.global.as_ref()))
+        Some(Source::new(path, self.global.is_some()))
     }
 
     /// The rules inside `dir`, which lies in a directory with the rules `parent` and holds `files`.
@@ -220,7 +156,7 @@ impl Ignored {
         let mut load = |present: bool, name: &str| {
             let path = present.then(|| dir.join(name))?;
             let rules = self.load_file(dir, &path);
-            sources.push(Source::new(path, rules.as_ref()));
+            sources.push(Source::new(path, rules.is_some()));
             rules
         };
         level.watchrunignore = load(files.watchrunignore, ".watchrunignore");
@@ -233,7 +169,7 @@ impl Ignored {
                 let path = repo.exclude_file();
                 let exists = path.exists();
                 level.exclude = exists.then(|| self.load_file(dir, &path)).flatten();
-                sources.push(Source::new(path, level.exclude.as_ref()));
+                sources.push(Source::new(path, level.exclude.is_some()));
             }
         }
         level.sources = sources;

@@ -19,7 +19,8 @@ use crate::parallel;
 use crate::path::{RelPath, Root};
 use crate::watch::filesystem::{Telling, telling};
 use crate::watch::git::Repo;
-use crate::watch::ignored::{Rules, Source, top_of};
+use crate::watch::ignored::{Rules, top_of};
+use crate::watch::rule_files::Source;
 use crate::watch::scan::Survey;
 use crate::watch::walk::{absolute, stat, stat_at};
 
@@ -96,8 +97,7 @@ impl Layout {
         let above = above.collect::<Option<_>>()?;
         let repos = rules.iter().filter_map(|rules| rules.own_repo().cloned());
         let repos: Vec<_> = repos.collect();
-        let tracked = repos.iter().filter_map(|repo| repo.files_read()).flatten();
-        let tracked = tracked.map(|(path, had_rules)| Source { path, had_rules });
+        let tracked = repos.iter().filter_map(|repo| repo.sources()).flatten();
         let sources = rules.iter().flat_map(|rules| rules.own_sources()).cloned();
         let sources = sources
             .chain(ignored.global_source())

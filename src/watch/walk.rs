@@ -17,7 +17,8 @@ use rustix::io::Errno;
 use crate::change::FileType;
 use crate::disk::FileStat;
 use crate::path::{RelDir, RelPath};
-use crate::watch::ignored::{Ignored, RuleFiles, Rules};
+use crate::watch::ignored::{Ignored, Rules};
+use crate::watch::rule_files::RuleFiles;
 use crate::watch::select::Select;
 
 /// How a path stands with the ignore rules, if it is modelled at all.
