@@ -10,13 +10,14 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::libc::POSIX_SPAWN_SETSID;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid as Group;
 use rustix::process::Pid;
 
 use crate::exec::procfs;
-use crate::exec::spawn::Ends;
+use crate::exec::spawn::{Ends, Leads};
 
 /// What commands inherit, as the system takes it.
 #[derive(Debug)]
@@ -55,8 +56,8 @@ impl Environment {
     }
 }
 
-/// Starts `program` as the leader of a process group of its own, called `name` and with the
-/// arguments `words`. It inherits `inherited` and has `own` beside; the last of one name counts.
+/// Starts `program` as the leader of what `leads` says, called `name` and with the arguments
+/// `words`. It inherits `inherited` and has `own` beside; the last of one name counts.
 /// Signals are as if nobody had changed them, but for those that this process ignored when
 /// `inherited` was made.
 pub(super) fn start(
@@ -66,6 +67,7 @@ pub(super) fn start(
     inherited: &Environment,
     own: &[(&OsStr, &OsStr)],
     ends: Ends<'_>,
+    leads: Leads,
 ) -> io::Result<Pid> {
     let mut actions = PosixSpawnFileActions::init()?;
     let output = ends.output.as_raw_fd();
@@ -73,11 +75,13 @@ pub(super) fn start(
         actions.add_dup2(from, to)?;
     }
     let mut attributes = PosixSpawnAttr::init()?;
-    attributes.set_flags(
-        PosixSpawnFlags::POSIX_SPAWN_SETPGROUP
-            | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK
-            | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF,
-    )?;
+    let leads = match leads {
+        Leads::Group => PosixSpawnFlags::POSIX_SPAWN_SETPGROUP,
+        // Known to glibc since 2.26 and to musl, not to `nix`.
+        Leads::Session => PosixSpawnFlags::from_bits_retain(POSIX_SPAWN_SETSID.into()),
+    };
+    let signals = PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF;
+    attributes.set_flags(leads | signals)?;
     attributes.set_pgroup(Group::from_raw(0))?;
     attributes.set_sigmask(&SigSet::empty())?;
     attributes.set_sigdefault(&inherited.unhandled)?;

@@ -141,9 +141,10 @@ struct Launch<'a> {
 
 impl Launch<'_> {
     fn start(&self, program: &Path, name: &OsStr, words: &[OsString]) -> io::Result<Leader> {
-        let pid = match (self.environment, self.ends, self.leads) {
-            (Some(environment), Some(ends), Leads::Group) if is_here(&self.command.dir) => {
-                posix_spawn::start(program, name, words, environment, &self.own(), ends)?
+        let pid = match (self.environment, self.ends) {
+            (Some(environment), Some(ends)) if is_here(&self.command.dir) => {
+                let own = self.own();
+                posix_spawn::start(program, name, words, environment, &own, ends, self.leads)?
             }
             _ => self.start_elsewhere(program, name, words)?,
         };

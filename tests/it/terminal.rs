@@ -118,17 +118,31 @@ fn a_command_has_no_terminal_to_wait_for_or_to_change() {
     let project = Project::with(
         "[tasks.read]\nrun = 'cat /dev/tty'\ninputs = []\n\
          [tasks.change]\nrun = 'stty -echo < /dev/tty'\ninputs = []\n\
-         [tasks.write]\nrun = 'echo x > /dev/tty'\ninputs = []\n",
+         [tasks.write]\nrun = 'echo x > /dev/tty'\ninputs = []\n\
+         [tasks.write_there]\nrun = 'echo x > /dev/tty'\ninputs = []\ndir = 'sub'\n",
     );
+    project.write("sub/f", "");
     let line = format!("{} run -k --json > ../events", program());
     let terminal = Terminal::new(&project, &line);
     assert_eq!(terminal.wait(), Some(1));
     let events = project.read("../events");
     assert_eq!(
         events.matches("\"outcome\":\"failed\"").count(),
-        3,
+        4,
         "{events}"
     );
+}
+
+#[test]
+fn in_a_terminal_a_command_leads_a_session_and_a_group() {
+    let leads = "test \"$(cut -d' ' -f5,6 /proc/$$/stat)\" = \"$$ $$\"";
+    let project = Project::with(&format!(
+        "[tasks.here]\nrun = '''{leads}'''\ninputs = []\n\
+         [tasks.there]\nrun = '''{leads}'''\ninputs = []\ndir = 'sub'\n"
+    ));
+    project.write("sub/f", "");
+    let terminal = Terminal::new(&project, &format!("{} run", program()));
+    assert_eq!(terminal.wait(), Some(0), "{}", screen(&project));
 }
 
 #[test]
