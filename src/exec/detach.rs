@@ -11,8 +11,7 @@ use process_wrap::std::{CommandWrap, CommandWrapper, ProcessSession};
 
 /// Lets `command` lead a session, and thereby a group, of its own.
 ///
-/// Takes `fork` where `posix_spawn` would do otherwise, so only where there is a terminal to part
-/// from.
+/// Takes `fork`. Where the command runs in our own directory, `posix_spawn` does the same.
 pub(super) fn detach(command: &mut Command) -> io::Result<()> {
     // The wrapper only adds a step before the program is executed; what it would wrap is unused.
     let unused = CommandWrap::with_new("", |_| {});
