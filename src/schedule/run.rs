@@ -150,6 +150,7 @@ impl Driver {
     /// Says that what `ids` depend on may have changed. `ids` is closed over dependents. Nothing
     /// is reported unless one of them turns out to be stale.
     pub fn change(&mut self, ids: &[TaskId]) {
+        let ids = &self.schedule.with_new_deps(ids);
         self.recall();
         for &id in ids {
             if !matches!(self.schedule.state(id), TaskState::Running(_)) {
@@ -320,6 +321,14 @@ impl Driver {
                 quick_checks = QUICK_CHECKS_MAX;
             }
             let mut idle = !self.check_some(&mut quick_checks);
+            while let Some(id) = self.schedule.next_start() {
+                idle = false;
+                self.start(id);
+            }
+            for id in self.schedule.take_queued() {
+                self.may_linger(id, Instant::now());
+            }
+            // After the starts: one that is held back decides on stops.
             while let Some(id) = self.schedule.next_stop() {
                 idle = false;
                 if !self.withdraw(id)
@@ -328,10 +337,6 @@ impl Driver {
                     cancel.cancel();
                 }
                 self.stop_bringing(id);
-            }
-            while let Some(id) = self.schedule.next_start() {
-                idle = false;
-                self.start(id);
             }
             for (id, cause) in self.schedule.take_skipped() {
                 idle = false;

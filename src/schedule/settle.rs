@@ -99,7 +99,6 @@ impl Driver {
                 Checked::Stale
             };
             self.schedule.checked(ticket, found);
-            self.may_linger(id, Instant::now());
             return;
         }
         let progress = &mut self.progress[id];

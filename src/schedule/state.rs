@@ -46,6 +46,7 @@ pub struct Schedule {
     running: BTreeSet<TaskId>,
     to_stop: BTreeSet<TaskId>,
     skipped: Vec<(TaskId, SkipCause)>,
+    queued: Vec<TaskId>,
     slots: Slots,
     failures: usize,
     active: usize,
@@ -70,6 +71,7 @@ impl Schedule {
             running: BTreeSet::new(),
             to_stop: BTreeSet::new(),
             skipped: Vec::new(),
+            queued: Vec::new(),
             slots: Slots::new(limits),
             failures_max: limits.failures_max,
             failures: 0,
@@ -117,6 +119,18 @@ impl Schedule {
                 self.skip(id, SkipCause::Dep(dep));
             }
         }
+    }
+
+    /// `ids` and what they depend on that was never asked for, sorted.
+    pub fn with_new_deps(&self, ids: &[TaskId]) -> Vec<TaskId> {
+        let mut all: BTreeSet<TaskId> = ids.iter().copied().collect();
+        let mut todo = ids.to_vec();
+        while let Some(id) = todo.pop() {
+            let deps = self.graph.nodes()[id].deps.iter().copied();
+            let new = deps.filter(|dep| self.states[*dep] == TaskState::Out);
+            todo.extend(new.filter(|dep| all.insert(*dep)));
+        }
+        all.into_iter().collect()
     }
 
     /// The next task to check for staleness, if any; it is now being checked.
@@ -224,6 +238,11 @@ impl Schedule {
     /// The next running task to stop, if any. It still has to be reported as ended.
     pub fn next_stop(&mut self) -> Option<TaskId> {
         self.to_stop.pop_first()
+    }
+
+    /// The running tasks that since the last call were found stale and are left to end.
+    pub fn take_queued(&mut self) -> Vec<TaskId> {
+        std::mem::take(&mut self.queued)
     }
 
     /// The tasks that were skipped since the last call, in the order that was decided.
@@ -419,6 +438,7 @@ impl Schedule {
             self.to_stop.insert(id);
             self.set(id, TaskState::Running(Busy::Stopping));
         } else if queues {
+            self.queued.push(id);
             self.set(id, TaskState::Running(Busy::Queued));
         } else {
             self.set(id, TaskState::Running(Busy::Undisturbed));

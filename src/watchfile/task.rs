@@ -105,7 +105,8 @@ impl Task {
             name,
             span: _,
             kind,
-            description,
+            // It is only shown.
+            description: _,
             inputs,
             outputs,
             output_spans: _,
@@ -127,7 +128,6 @@ impl Task {
         } = self;
         *name == other.name
             && *kind == other.kind
-            && *description == other.description
             && *inputs == other.inputs
             && *outputs == other.outputs
             && same_names(deps, &other.deps)

@@ -342,3 +342,57 @@ fn a_run_that_is_announced_and_not_begun_follows_an_edit_of_the_watchfile() {
     let (starts, ends) = (all.of("task_started"), all.of("task_finished"));
     assert_eq!(starts.len(), ends.len(), "{all}");
 }
+
+#[test]
+fn a_description_is_no_reason_to_stop_anything() {
+    let project = Project::new();
+    let (here, go) = gated(&project, "restart");
+    let mut watcher = Watcher::launch(&project, ["-j2"]);
+    here.hear();
+    watcher.wait_finished("mark", "done");
+    let text = project.read("watchfile.toml");
+    let text = text.replace("[tasks.up]", "[tasks.up]\ndescription = 'x'");
+    project.save("watchfile.toml", text.replace("\"true\"", "\":\""));
+    watcher.wait_finished("mark", "done");
+    go.open();
+    watcher.wait_finished("up", "done");
+    watcher.wait_idle();
+    assert_eq!(ends(&watcher), ["done"], "{}", watcher.all());
+}
+
+#[test]
+fn a_dep_that_changes_stops_a_dependent_of_which_nothing_is_heard() {
+    let project = Project::new();
+    let here = project.fifo("here");
+    project.write("in", "0\n").watchfile(&format!(
+        "[tasks.dep]\nrun = \"cp in out\"\ninputs = [\"in\"]\noutputs = [\"out\"]\n\
+         [tasks.serve]\nrun = '''\n{}; exec sleep 1000\n'''\ninputs = []\ndeps = [\"dep\"]\n",
+        here.say("$(cat out)")
+    ));
+    let mut watcher = Watcher::launch(&project, ["-j2"]);
+    for n in 0..3 {
+        assert_eq!(here.hear(), n.to_string());
+        project.save("in", format!("{}\n", n + 1));
+    }
+    assert_eq!(here.hear(), "3");
+    watcher.stop();
+}
+
+#[test]
+fn a_postponed_start_runs_what_the_first_change_needs() {
+    let project = Project::with(
+        "[tasks.dep]\nrun = \"cp a b\"\ninputs = [\"a\"]\noutputs = [\"b\"]\n\
+         [tasks.top]\nrun = \"cat b in\"\ninputs = [\"in\"]\ndeps = [\"dep\"]\n\
+         [tasks.other]\nrun = \"true\"\ninputs = [\"other\"]\n",
+    );
+    project.write("a", "1").write("in", "1").write("other", "1");
+    let mut watcher = Watcher::launch(&project, ["--postpone"]);
+    watcher.wait("ready", |event| event["event"] == "ready");
+    project.save("in", "2");
+    watcher.expect_runs(&["dep", "top"]);
+    project.save("in", "3");
+    watcher.expect_runs(&["top"]);
+    project.save("other", "2");
+    watcher.expect_runs(&["other"]);
+    watcher.stop();
+}
