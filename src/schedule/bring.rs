@@ -130,8 +130,11 @@ pub(super) fn ended_early(status: Option<ExitStatus>) -> String {
 }
 
 /// Why a service that was ready failed.
-pub(super) fn keeps_ending(status: Option<ExitStatus>) -> String {
+pub(super) fn ended_for_good(task: &Task, status: Option<ExitStatus>) -> String {
+    let rests =
+        matches!(&task.kind, TaskKind::Service(service) if service.restart == Restart::Never);
     match status {
+        Some(status) if rests => format!("it ended with {status}, and is not to be restarted"),
         Some(status) => format!("it ends again and again, the last time with {status}"),
         None => "it ends again and again".to_owned(),
     }

@@ -34,6 +34,8 @@ pub(super) struct Instance {
     pub(super) key: Digest,
     /// What was last told of it.
     pub(super) state: ServiceState,
+    /// It was ready, and its process has not ended since.
+    pub(super) is_up: bool,
     /// Its definition is another one now.
     outdated: bool,
     pub(super) started: Instant,
@@ -53,6 +55,7 @@ impl Instance {
             service,
             key,
             state: ServiceState::Starting,
+            is_up: false,
             outdated: false,
             started: Instant::now(),
             lines: LineSplitter::new(),
@@ -211,7 +214,9 @@ impl Driver {
         let reload = bring::reload_signal(self.plan.task(id));
         match (self.services.instances.get_mut(&serial), reload) {
             (Some(instance), Some(signal))
-                if !instance.outdated && instance.state != ServiceState::Stopping =>
+                if !instance.outdated
+                    && instance.is_up
+                    && instance.state != ServiceState::Stopping =>
             {
                 instance.service.reload(signal);
                 instance.key = key;
@@ -340,6 +345,11 @@ impl Driver {
         }
         for serial in removed {
             self.stop_instance(serial);
+        }
+        for instance in self.services.instances.values() {
+            if let Some(id) = instance.task {
+                self.schedule.set_down(id, !instance.is_up);
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use super::lines::Lines;
 use super::report::{News, Report, Serial, Urgency};
 use super::run::{Driver, Mode};
 use super::services::{Bring, Instance};
+use super::state::TaskState;
 use super::tell::describe;
 use crate::exec::{Cancel, ServiceEvent};
 use crate::outcome::{ExitStatus, Outcome};
@@ -70,11 +71,21 @@ impl Driver {
                 self.say_lines(&name, &lines);
             }
             ServiceEvent::Ready(pid) => {
+                instance.is_up = true;
                 self.turn(serial, ServiceState::Ready, Some(pid));
                 self.became_ready(serial);
             }
             ServiceEvent::Exited(status) => {
                 instance.status = Some(status);
+                if std::mem::take(&mut instance.is_up)
+                    && let Some(id) = instance.task
+                {
+                    self.recall();
+                    self.schedule.set_down(id, true);
+                }
+                let Some(instance) = self.services.instances.get(&serial) else {
+                    return;
+                };
                 if instance.state == ServiceState::Ready || instance.state == ServiceState::Stale {
                     let message = format!("service `{}` ended with {status}", instance.name);
                     self.warn("service", message, None);
@@ -88,18 +99,28 @@ impl Driver {
                 self.gone(serial, ServiceState::Failed);
             }
             ServiceEvent::Failed => self.gone(serial, ServiceState::Failed),
-            ServiceEvent::Rested | ServiceEvent::Stopped => {
-                self.gone(serial, ServiceState::Stopped);
+            ServiceEvent::Rested => {
+                let succeeded = instance.status.is_none_or(ExitStatus::is_success);
+                let end = if succeeded {
+                    ServiceState::Stopped
+                } else {
+                    ServiceState::Failed
+                };
+                self.gone(serial, end);
             }
+            ServiceEvent::Stopped => self.gone(serial, ServiceState::Stopped),
         }
     }
 
     fn became_ready(&mut self, serial: Serial) {
-        let task = self.services.instances[&serial].task;
-        if let Some(id) = task
-            && self.progress[id].bring == Some(Bring::Ready(serial))
-        {
+        let Some(id) = self.services.instances[&serial].task else {
+            return;
+        };
+        self.schedule.set_down(id, false);
+        if self.progress[id].bring == Some(Bring::Ready(serial)) {
             self.note_ready(id, serial);
+        } else if let TaskState::Skipped(cause) = self.schedule.state(id) {
+            self.service_skipped(id, cause);
         }
     }
 
@@ -129,7 +150,10 @@ impl Driver {
         if self.is_cancelled(id) {
             return self.bringing_cancelled(id, Instant::now());
         }
-        self.turn(serial, ServiceState::Ready, None);
+        let is_up = |instance: &Instance| instance.is_up;
+        if self.services.instances.get(&serial).is_some_and(is_up) {
+            self.turn(serial, ServiceState::Ready, None);
+        }
         let key = *self.progress[id].examined().key();
         self.progress[id].product = Some(key);
         self.progress[id].rests();
@@ -152,6 +176,7 @@ impl Driver {
         let status = instance.status;
         let trouble = instance.trouble.take();
         let started = instance.started;
+        self.schedule.set_down(id, false);
         match self.progress[id].bring {
             Some(Bring::OldEnds) if self.is_cancelled(id) => self.bringing_cancelled(id, started),
             Some(Bring::OldEnds) => self.free_port(id),
@@ -162,12 +187,18 @@ impl Driver {
                 let reason = trouble.unwrap_or_else(|| bring::ended_early(status));
                 self.not_brought_up(id, reason, status, started);
             }
-            Some(Bring::Noted(own)) if own == serial => {
-                let reason = bring::ended_early(status);
+            // It was up, and that is still being recorded.
+            Some(Bring::Noted(own)) if own == serial && end == ServiceState::Failed => {
+                let reason = trouble.unwrap_or_else(|| self.why_ended(id, status));
                 self.not_brought_up(id, reason, status, started);
             }
+            Some(Bring::Noted(own)) if own == serial => {
+                self.up(id, serial);
+                self.ended_by_itself(id, &instance, end, trouble);
+            }
             Some(_) => {}
-            None if was_told => {}
+            // Told to stop, but it had failed by then.
+            None if was_told && end != ServiceState::Failed => {}
             None => self.ended_by_itself(id, &instance, end, trouble),
         }
     }
@@ -190,11 +221,15 @@ impl Driver {
         }
         if outcome == Outcome::Failed && self.schedule.lost(id) {
             self.announce(&[id]);
-            let reason = trouble.unwrap_or_else(|| bring::keeps_ending(instance.status));
+            let reason = trouble.unwrap_or_else(|| self.why_ended(id, instance.status));
             let mut failed = TaskFinished::without_process(0, &instance.name, outcome);
             failed.reason = Some(reason);
             self.finished(id, failed);
         }
+    }
+
+    fn why_ended(&self, id: TaskId, status: Option<ExitStatus>) -> String {
+        bring::ended_for_good(self.plan.task(id), status)
     }
 
     pub(super) fn not_brought_up(

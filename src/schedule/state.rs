@@ -47,6 +47,8 @@ pub struct Schedule {
     to_stop: BTreeSet<TaskId>,
     skipped: Vec<(TaskId, SkipCause)>,
     queued: Vec<TaskId>,
+    /// Services that are up as far as the schedule goes, and have ended for the moment.
+    down: TaskMap<bool>,
     slots: Slots,
     failures: usize,
     active: usize,
@@ -72,6 +74,7 @@ impl Schedule {
             to_stop: BTreeSet::new(),
             skipped: Vec::new(),
             queued: Vec::new(),
+            down: TaskMap::from_fn(len, |_| false),
             slots: Slots::new(limits),
             failures_max: limits.failures_max,
             failures: 0,
@@ -314,6 +317,19 @@ impl Schedule {
             self.end(id, Outcome::Failed);
         }
         was_up
+    }
+
+    /// Notes whether a service that was brought up is down for the moment: what depends on it and
+    /// has not started waits until it is up again.
+    pub fn set_down(&mut self, id: TaskId, down: bool) {
+        let was = self.lets_pass(id, self.states[id]);
+        self.down[id] = down;
+        let is = self.lets_pass(id, self.states[id]);
+        if was.dep != is.dep {
+            for dependent in self.graph.dependents(id).to_vec() {
+                self.shift_blockers(dependent, is.dep);
+            }
+        }
     }
 
     /// Asks for one task again, whatever depends on it: nothing else is affected but that it has
@@ -595,7 +611,7 @@ impl Schedule {
 
     fn lets_pass(&self, id: TaskId, state: TaskState) -> Pass {
         let (dep, order) = match state {
-            TaskState::Ended(outcome) => (self.clears(id, outcome), true),
+            TaskState::Ended(outcome) => (self.clears(id, outcome) && !self.down[id], true),
             TaskState::Out | TaskState::Skipped(_) => (false, true),
             TaskState::Waiting | TaskState::Checking | TaskState::Ready | TaskState::Running(_) => {
                 (false, false)

@@ -31,6 +31,7 @@ mod ad_hoc; //      a command without a watchfile
 mod cancel; //      signals and stale runs: nobody survives
 mod container; //   pid namespaces
 mod live; //        changes while something runs
+mod service_ends; // services that end by themselves
 mod services; //    what stays: ready, replaced, kept, stopped
 mod terminal; //    interactive tasks, keys, suspending
 mod watch; //       from a save to a run

@@ -22,7 +22,7 @@ fn app(project: &Project, server: &Server, extra: &str) {
 
 /// Waits until the service is in this state; its pid.
 #[track_caller]
-fn wait_state(watcher: &mut Watcher, service: &str, state: &str) -> u32 {
+pub(crate) fn wait_state(watcher: &mut Watcher, service: &str, state: &str) -> u32 {
     let event = watcher.wait(&format!("`{service}` to be {state}"), |event| {
         is_state(event, service, state)
     });
