@@ -1,6 +1,6 @@
 //! What can be wrong with a graph of tasks: unknown names, cycles, outputs with two owners.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::graph::{Node, Role};
 use crate::pattern::{Effect, Pattern, PatternIndex, PatternSet};
@@ -69,14 +69,34 @@ pub(super) fn resolve(
     tasks.iter().map(node).collect()
 }
 
-/// A service that says nothing of its inputs and depends on something is made of that alone:
-/// otherwise every save would restart it beside the rebuilding of what it runs.
-pub(super) fn with_own_inputs(mut task: Task) -> Task {
-    let is_service = matches!(task.kind, TaskKind::Service(_));
-    if is_service && task.inputs == Inputs::Everything && !task.deps.is_empty() {
-        task.inputs = Inputs::Patterns(PatternSet::default());
+/// A service that says nothing of its inputs and depends on what makes outputs is made of its deps
+/// alone: otherwise every save would restart it beside the rebuilding of what it runs.
+pub(super) fn narrow_services(tasks: &mut TaskMap<Task>, nodes: &TaskMap<Node>) {
+    let is_open = |task: &Task| {
+        matches!(task.kind, TaskKind::Service(_)) && task.inputs == Inputs::Everything
+    };
+    let open: Vec<TaskId> = tasks.ids().filter(|id| is_open(&tasks[*id])).collect();
+    for id in open {
+        if is_fed(id, tasks, nodes) {
+            tasks[id].inputs = Inputs::Patterns(PatternSet::default());
+        }
     }
-    task
+}
+
+/// Whether a dep of `id`, directly or through groups, has outputs.
+fn is_fed(id: TaskId, tasks: &TaskMap<Task>, nodes: &TaskMap<Node>) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut todo = nodes[id].deps.clone();
+    while let Some(dep) = todo.pop() {
+        if !tasks[dep].outputs.is_empty() {
+            return true;
+        }
+        // In a cycle, which is an error of its own, one would come by again.
+        if tasks[dep].kind == TaskKind::Group && seen.insert(dep) {
+            todo.extend(&nodes[dep].deps);
+        }
+    }
+    false
 }
 
 /// Reports each cycle over `deps` and `after` that a depth-first walk in watchfile order closes.

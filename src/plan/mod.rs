@@ -59,14 +59,15 @@ impl Plan {
             sources,
             ..
         } = watchfile;
-        let tasks: TaskMap<Task> = tasks.into_iter().map(check::with_own_inputs).collect();
+        let mut tasks: TaskMap<Task> = tasks.into_iter().collect();
         let ids = tasks
             .iter()
             .map(|(id, task)| (task.name.clone(), id))
             .collect();
-        let names = check::Names::new(&tasks, &ids);
-        let nodes = check::resolve(&tasks, &names, &mut errors);
+        let nodes = check::resolve(&tasks, &check::Names::new(&tasks, &ids), &mut errors);
         check::find_cycles(&tasks, &nodes, &mut errors);
+        check::narrow_services(&mut tasks, &nodes);
+        let names = check::Names::new(&tasks, &ids);
         let triggers = Triggers::new(&tasks);
         check::find_shared_outputs(&tasks, triggers.outputs(), &mut errors);
         let default = match default {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::change::{Change, ChangeKind, FileType};
 use crate::path::RelPath;
-use crate::watchfile::parse;
+use crate::watchfile::{Inputs, parse};
 
 fn plan(text: &str) -> Plan {
     Plan::new(parse(text)).unwrap_or_else(|rejected| {
@@ -208,4 +208,28 @@ fn the_interest_of_a_plan_is_its_inputs_and_its_watchfile() {
     assert!(!compile.matches(&path("README")));
     let all = plan.interest(plan.select(["lint"]).unwrap().ids());
     assert!(all.matches(&path("README")) && all.names(&path("watchfile.toml")));
+}
+
+#[test]
+fn a_service_takes_everything_unless_a_dep_of_it_makes_something() {
+    let plan = plan(
+        "[tasks.build]\nrun = \"cc\"\ninputs = [\"*.c\"]\noutputs = [\"app\"]\n\
+         [tasks.all]\ndeps = [\"build\"]\n\
+         [tasks.lint]\nrun = \"lint\"\ninputs = [\"*.c\"]\n\
+         [services]\nalone = { run = \"x\" }\nbuilt = { run = \"x\", deps = [\"build\"] }\n\
+         grouped = { run = \"x\", deps = [\"all\"] }\nlinted = { run = \"x\", deps = [\"lint\"] }\n\
+         served = { run = \"x\", deps = [\"built\"] }\n\
+         named = { run = \"x\", deps = [\"build\"], inputs = [\"*.py\"] }\n",
+    );
+    let takes = |name: &str| {
+        let id = plan.id(&TaskName::new(name)).unwrap();
+        plan.task(id).inputs == Inputs::Everything
+    };
+    let everything = ["alone", "linted", "served"];
+    for name in everything {
+        assert!(takes(name), "{name}");
+    }
+    for name in ["built", "grouped", "named"] {
+        assert!(!takes(name), "{name}");
+    }
 }
