@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use signal_hook::consts::SIGINT;
 use watchrun::schedule::{ChangeRecord, Mode, RunEvent, StopAll};
 use watchrun::session::{Control, Session, SessionOptions, Start, WatchSettings};
 use watchrun::state::{Access, Demand, StoreUse};
@@ -23,7 +24,7 @@ use super::inspect;
 use super::keys::Keys;
 use super::project::Project;
 use super::report::{self, Detail, Json, Notices, People, Reporter};
-use super::signals::Signals;
+use super::signals::{Interrupt, Signals};
 use super::since;
 
 /// `watchrun [TASK...]`.
@@ -107,7 +108,12 @@ pub(crate) fn drive(session: Session, mode: Mode, people: People) -> Result<Exit
     };
     let signals = Signals::pass_to(session.control(), keys.clone(), notices)?;
     let unwritten = Rc::new(OnceCell::new());
-    let observe = observer(reporter, session.control(), Rc::clone(&unwritten), keys);
+    let lending = Lending {
+        keys,
+        lent_to: None,
+        interrupt: (mode == Mode::Once).then(|| signals.interrupt()),
+    };
+    let observe = observer(reporter, session.control(), Rc::clone(&unwritten), lending);
     let ended = match mode {
         Mode::Once => session.run(observe)?,
         Mode::Watching => session.watch(observe)?,
@@ -123,14 +129,13 @@ fn observer(
     mut reporter: Box<dyn Reporter>,
     control: Control,
     unwritten: Rc<OnceCell<io::Error>>,
-    keys: Option<Arc<Keys>>,
+    mut lending: Lending,
 ) -> Box<dyn FnMut(RunEvent)> {
     let start = Instant::now();
     let mut told = false;
-    let mut lent_to = None;
     Box::new(move |event| {
-        if let Some(keys) = &keys {
-            lend(keys, &mut lent_to, &event);
+        if lending.is_interrupted_by(&event) {
+            control.try_stop(StopAll::Gracefully);
         }
         if unwritten.get().is_none()
             && let Err(error) = reporter.event(start.elapsed(), &event)
@@ -145,21 +150,40 @@ fn observer(
 }
 
 /// Leaves the terminal alone while a task has it.
-fn lend(keys: &Keys, lent_to: &mut Option<TaskName>, event: &RunEvent) {
-    match event {
-        RunEvent::TaskStarted {
-            task,
-            interactive: true,
-            ..
-        } => {
-            keys.pause();
-            *lent_to = Some(task.clone());
+struct Lending {
+    keys: Option<Arc<Keys>>,
+    lent_to: Option<TaskName>,
+    /// Who has the terminal also gets its Ctrl-C; in a run that does not watch it is meant for us.
+    interrupt: Option<Interrupt>,
+}
+
+impl Lending {
+    /// Takes notice of `event`. Whether it says that somebody pressed Ctrl-C, and the task that had
+    /// the terminal died of it.
+    fn is_interrupted_by(&mut self, event: &RunEvent) -> bool {
+        match event {
+            RunEvent::TaskStarted {
+                task,
+                interactive: true,
+                ..
+            } => {
+                if let Some(keys) = &self.keys {
+                    keys.pause();
+                }
+                self.lent_to = Some(task.clone());
+                false
+            }
+            RunEvent::TaskFinished(finished) if self.lent_to.as_ref() == Some(&finished.task) => {
+                if let Some(keys) = &self.keys {
+                    keys.resume();
+                }
+                self.lent_to = None;
+                let interrupt = self.interrupt.as_ref();
+                let interrupt = interrupt.filter(|_| finished.signal == Some(SIGINT));
+                interrupt.inspect(|interrupt| interrupt.note()).is_some()
+            }
+            _ => false,
         }
-        RunEvent::TaskFinished(finished) if lent_to.as_ref() == Some(&finished.task) => {
-            keys.resume();
-            *lent_to = None;
-        }
-        _ => {}
     }
 }
 

@@ -72,6 +72,11 @@ impl Signals {
         })
     }
 
+    /// For a Ctrl-C that comes to a task which has the terminal.
+    pub(crate) fn interrupt(&self) -> Interrupt {
+        Interrupt(Arc::clone(&self.first))
+    }
+
     /// The exit status for the first signal that came, if one came.
     pub(crate) fn exit(&self) -> Option<Exit> {
         match self.first.load(Ordering::Acquire) {
@@ -80,6 +85,19 @@ impl Signals {
             SIGHUP => Some(Exit::HungUp),
             _ => None,
         }
+    }
+}
+
+/// Notes a Ctrl-C that came to somebody else.
+pub(crate) struct Interrupt(Arc<AtomicI32>);
+
+impl Interrupt {
+    /// As if it had come to this program.
+    pub(crate) fn note(&self) {
+        // The first signal counts.
+        let _first = self
+            .0
+            .compare_exchange(0, SIGINT, Ordering::AcqRel, Ordering::Acquire);
     }
 }
 

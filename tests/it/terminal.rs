@@ -404,3 +404,19 @@ fn quiet_draws_nothing() {
     terminal.wait();
     assert_eq!(screen(&project), "");
 }
+
+#[test]
+fn ctrl_c_in_an_interactive_task_ends_the_run() {
+    let project = Project::new();
+    let here = project.fifo("here");
+    project.watchfile(&format!(
+        "[tasks.ask]\nrun = \"{}; sleep 1000\"\ninteractive = true\ninputs = []\n\
+         [tasks.next]\nrun = \"touch ran\"\nafter = [\"ask\"]\ninputs = []\n",
+        here.say("here")
+    ));
+    let mut terminal = Terminal::new(&project, &format!("{} run -k", program()));
+    here.hear();
+    terminal.press("\x03");
+    assert_eq!(terminal.wait(), Some(130), "{}", screen(&project));
+    assert!(!project.exists("ran"));
+}
