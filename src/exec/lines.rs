@@ -17,7 +17,7 @@ pub struct LineSplitter {
 
 impl LineSplitter {
     /// No line is longer than this, in bytes.
-    pub const LINE_BYTES_MAX: usize = 64 * 1024;
+    pub const LINE_BYTES_MAX: usize = 1024 * 1024;
 
     /// One at the start of a line.
     pub fn new() -> Self {
