@@ -374,7 +374,11 @@ impl Driver {
         };
         let name = self.plan.name(id);
         let reason = endless.reason();
-        let message = format!("{what} `{name}` {reason}");
+        let cause = match self.progress[id].examined().verdict() {
+            Verdict::Stale(cause) => format!("; the last time: {cause}"),
+            Verdict::Fresh => String::new(),
+        };
+        let message = format!("{what} `{name}` {reason}{cause}");
         let hint = format!("exclude what tasks write from the `inputs` of `{name}`");
         self.warn("loop", message, Some(hint));
         reason
