@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -148,6 +148,31 @@ fn an_http_answer_makes_it_ready_and_an_error_does_not() {
             let answer =
                 format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
             stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let (_service, rx) = bench.start("sleep 1000", probe, PATIENCE, RestartRule::Never);
+    assert_eq!(events_until(&rx, "ready"), ["starting", "ready"]);
+    server.join().unwrap();
+}
+
+#[test]
+fn a_server_that_is_slow_is_heard_also_after_an_answer_that_never_comes() {
+    let bench = Bench::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let probe = ReadyProbe::Http(format!("http://{}/", listener.local_addr().unwrap()));
+    let server = thread::spawn(move || {
+        // The first who asks has to give up.
+        let (mut hung, _) = listener.accept().unwrap();
+        while hung.read(&mut [0; 1024]).is_ok_and(|length| length > 0) {}
+        for mut stream in listener.incoming().flatten() {
+            assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+            stream
+                .set_read_timeout(Some(Duration::from_millis(1500)))
+                .unwrap();
+            let gone = stream.read(&mut [0]).map_err(|error| error.kind());
+            if gone == Err(ErrorKind::WouldBlock) {
+                return stream.write_all(b"HTTP/1.1 204 Fine\r\n\r\n").unwrap();
+            }
         }
     });
     let (_service, rx) = bench.start("sleep 1000", probe, PATIENCE, RestartRule::Never);
