@@ -127,6 +127,17 @@ fn a_line_of_the_log_makes_it_ready() {
 }
 
 #[test]
+fn a_line_of_the_log_without_an_end_makes_it_ready() {
+    let bench = Bench::new();
+    for prompt in ["server ready> ", r"loading\rready>\r"] {
+        let probe = ReadyProbe::Log("ready> ?$".to_owned());
+        let line = format!("printf '{prompt}'; sleep 1000");
+        let (_service, rx) = bench.start(&line, probe, PATIENCE, RestartRule::Never);
+        assert_eq!(events_until(&rx, "ready"), ["starting", "ready"]);
+    }
+}
+
+#[test]
 fn a_port_that_accepts_makes_it_ready() {
     let bench = Bench::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -193,15 +204,15 @@ fn a_service_that_is_never_ready_shows_its_last_lines_and_is_dead() {
     let bench = Bench::new();
     let probe = ReadyProbe::Log("never".to_owned());
     let line = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21; do echo $i; done; \
-                sleep 1000";
+                printf 22; sleep 1000";
     let (service, rx) = bench.start(line, probe, Duration::from_millis(500), RestartRule::Always);
     let events = events_until(&rx, "failed");
     assert_eq!(events[0], "starting");
     assert!(
-        events[1].starts_with("notready([\"2\", \"3\","),
+        events[1].starts_with("notready([\"3\", \"4\","),
         "{events:?}"
     );
-    assert!(events[1].ends_with("\"20\", \"21\"])"), "{events:?}");
+    assert!(events[1].ends_with("\"21\", \"22\"])"), "{events:?}");
     assert_eq!(events.len(), 3);
     assert_eq!(service.pid(), None);
 }

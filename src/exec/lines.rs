@@ -49,6 +49,11 @@ impl LineSplitter {
         }
     }
 
+    /// The line that has no end so far, without a `\r` after it.
+    pub fn rest(&self) -> &[u8] {
+        &self.line
+    }
+
     /// Takes the last line when it has no end; `None` when the output ended with a line's end.
     pub fn take_rest(&mut self) -> Option<Vec<u8>> {
         self.is_returning = false;
@@ -118,6 +123,7 @@ mod tests {
                     found.push(String::from_utf8(line.to_vec()).unwrap());
                 });
             }
+            assert_eq!(splitter.rest(), rest.unwrap_or_default().as_bytes());
             let left = splitter
                 .take_rest()
                 .map(|rest| String::from_utf8(rest).unwrap());

@@ -29,6 +29,9 @@ const TRY_GROWTH: u32 = 4;
 /// How often a wait for an answer looks whether it is over.
 const OVER_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How often a line that has no end is looked at.
+const LINE_INTERVAL: Duration = Duration::from_millis(50);
+
 /// This much of an answer's body is read, so that the server is done with it.
 const BODY_BYTES_MAX: u64 = 64 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_millis(250);
@@ -42,7 +45,8 @@ pub enum ReadyProbe {
     Tcp(String),
     /// It is when it answers this `http:` address with a status below 400.
     Http(String),
-    /// It is when a line of its output matches this regular expression.
+    /// It is when a line of its output matches this regular expression, or what it has written of
+    /// a line it does not end, a prompt.
     Log(String),
     /// It is when this command succeeds.
     Exec(Command),
@@ -93,15 +97,21 @@ impl ReadyRule {
     }
 
     /// Tries until it is ready. Blocks; `false` when the time is up, or `over` was set: it ended,
-    /// or its output has said that it is ready.
-    pub(super) fn wait(&self, executor: &dyn Executor, over: &Cancel) -> bool {
+    /// or its output has said that it is ready. `unfinished` is the line that it is writing.
+    pub(super) fn wait(
+        &self,
+        executor: &dyn Executor,
+        over: &Cancel,
+        unfinished: &dyn Fn() -> String,
+    ) -> bool {
         let end = Instant::now() + self.timeout;
-        let mut limit = TRY_TIMEOUT;
+        let (mut limit, mut prompt) = (TRY_TIMEOUT, Prompt::default());
         loop {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() || over.is_cancelled() {
                 return false;
             }
+            let mut interval = TRY_INTERVAL;
             let is_ready = match &self.probe {
                 Probe::Spawned => true,
                 Probe::Tcp(addr) => accepts(addr, left.min(TRY_TIMEOUT)),
@@ -123,16 +133,35 @@ impl ReadyRule {
                     let ended = executor.run(&command, over, &mut |_| {});
                     matches!(ended, Ended::Exited(status) if status.is_success())
                 }
-                Probe::Log(_) => {
-                    over.wait(left);
-                    false
+                Probe::Log(regex) => {
+                    interval = LINE_INTERVAL;
+                    prompt.is_there(regex, unfinished())
                 }
             };
             if is_ready {
                 return true;
             }
-            over.wait(TRY_INTERVAL.min(end.saturating_duration_since(Instant::now())));
+            over.wait(interval.min(end.saturating_duration_since(Instant::now())));
         }
+    }
+}
+
+/// Tells a line that is left without an end from one that is just being written.
+#[derive(Default)]
+struct Prompt {
+    line: String,
+    is_match: bool,
+}
+
+impl Prompt {
+    /// Whether `line` matches, and what was there at the look before did too.
+    fn is_there(&mut self, regex: &Regex, line: String) -> bool {
+        let was_match = self.is_match;
+        if line != self.line {
+            self.is_match = !line.is_empty() && regex.is_match(&line);
+            self.line = line;
+        }
+        was_match && self.is_match
     }
 }
 
@@ -330,5 +359,23 @@ mod tests {
             });
             assert_eq!(ask(&url, PATIENCE * 10, &over), Answer::Late);
         });
+    }
+
+    #[test]
+    fn an_unfinished_line_counts_when_it_is_there_at_two_looks() {
+        let regex = Regex::new("ready>? *$").unwrap();
+        let mut prompt = Prompt::default();
+        let mut check = |line: &str, is_there: bool| {
+            assert_eq!(prompt.is_there(&regex, line.to_owned()), is_there, "{line}");
+        };
+        check("", false);
+        check("ready", false);
+        check("ready to fail", false);
+        check("ready", false);
+        check("", false);
+        check("ready>", false);
+        check("ready> ", true);
+        let everything = Regex::new("").unwrap();
+        assert!(!Prompt::default().is_there(&everything, String::new()));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -157,8 +157,16 @@ struct Life {
     settled: Cancel,
     // Guards what its readiness has come to. Leaf lock, held for one comparison and change.
     state: Mutex<Readiness>,
-    // Guards its last lines. Leaf lock, held for one push or one copy.
-    tail: Mutex<VecDeque<String>>,
+    // Guards what it wrote. Leaf lock, held while a piece of output is taken, or for one copy.
+    text: Mutex<Text>,
+}
+
+/// What a service wrote, until it is ready.
+#[derive(Default)]
+struct Text {
+    lines: LineSplitter,
+    /// The last lines that have an end, the oldest first.
+    tail: VecDeque<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,7 +214,6 @@ impl Keeper {
     /// Runs it once, with a thread beside that finds out when it is ready.
     fn live(&self, life: &Life) -> Ended {
         thread::scope(|scope| {
-            let mut lines = LineSplitter::new();
             let ended =
                 self.executor
                     .run_observed(&self.options.command, &self.cancel, &mut |observed| {
@@ -222,7 +229,7 @@ impl Keeper {
                             }
                             Observed::Output(bytes) => {
                                 (self.observe)(ServiceEvent::Output(bytes.to_vec()));
-                                lines.push(bytes, |line| self.read_line(life, line));
+                                self.read(life, bytes);
                             }
                         }
                     });
@@ -232,7 +239,8 @@ impl Keeper {
     }
 
     fn probe(&self, life: &Life) {
-        let is_ready = self.options.ready.wait(&*self.executor, &life.settled);
+        let unfinished = || life.unfinished();
+        let is_ready = (self.options.ready).wait(&*self.executor, &life.settled, &unfinished);
         self.settle(
             life,
             if is_ready {
@@ -243,11 +251,12 @@ impl Keeper {
         );
     }
 
-    fn read_line(&self, life: &Life, bytes: &[u8]) {
-        let text = String::from_utf8_lossy(bytes).into_owned();
-        let is_match = self.options.ready.matches(&text);
-        life.add_line(text);
-        if is_match {
+    /// Looks for readiness in output. Once it is ready nobody asks for its lines any more.
+    fn read(&self, life: &Life, bytes: &[u8]) {
+        if life.is(Readiness::Ready) {
+            return;
+        }
+        if life.add(bytes, &self.options.ready) {
             self.settle(life, Readiness::Ready);
         }
     }
@@ -281,7 +290,7 @@ impl Life {
         Self {
             settled: Cancel::new(),
             state: Mutex::new(Readiness::Open),
-            tail: Mutex::default(),
+            text: Mutex::default(),
         }
     }
 
@@ -289,17 +298,41 @@ impl Life {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) == readiness
     }
 
-    fn add_line(&self, line: String) {
-        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        if tail.len() == TAIL_LINES {
-            tail.pop_front();
-        }
-        tail.push_back(line);
+    /// Takes output; whether a line that it ended makes the service ready.
+    fn add(&self, bytes: &[u8], ready: &ReadyRule) -> bool {
+        let mut text = self.text();
+        let Text { lines, tail } = &mut *text;
+        let mut is_match = false;
+        lines.push(bytes, |line| {
+            let line = String::from_utf8_lossy(line).into_owned();
+            is_match = is_match || ready.matches(&line);
+            if tail.len() == TAIL_LINES {
+                tail.pop_front();
+            }
+            tail.push_back(line);
+        });
+        is_match
     }
 
+    /// The line that it is writing.
+    fn unfinished(&self) -> String {
+        String::from_utf8_lossy(self.text().lines.rest()).into_owned()
+    }
+
+    /// Its last lines, also one without an end; the oldest first.
     fn tail(&self) -> Vec<String> {
-        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        tail.iter().cloned().collect()
+        let mut tail = self.text().tail.clone();
+        let unfinished = self.unfinished();
+        if !unfinished.is_empty() {
+            tail.push_back(unfinished);
+        }
+        let surplus = tail.len().saturating_sub(TAIL_LINES);
+        tail.drain(..surplus);
+        tail.into()
+    }
+
+    fn text(&self) -> MutexGuard<'_, Text> {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
