@@ -1,14 +1,20 @@
 //! Who listens on a TCP port: [`port_holder`]; waiting until nobody does: [`wait_until_free`].
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
 
 use crate::exec::Cancel;
 use crate::exec::procfs;
 
 /// How often a port that is still held is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// How often the holder is looked for when the port changes hands meanwhile.
+const LOOKS_MAX: usize = 3;
 
 /// The process that listens on a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,34 +25,11 @@ pub struct Holder {
     pub name: String,
 }
 
-/// Who listens where `addr` would: on its port, at its address or at every address. `None`: nobody.
+/// Whose listening keeps another from `addr`: on its port, at its address or at every address that
+/// takes its in. `None`: nobody's. Listens there for an instant where only that tells.
 #[must_use]
 pub fn port_holder(addr: SocketAddr) -> Option<Holder> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
-    let texts = tables
-        .iter()
-        .filter_map(|table| fs::read_to_string(table).ok());
-    let inode = texts.into_iter().find_map(|text| listener(&text, addr))?;
-    let target = format!("socket:[{inode}]");
-    for pid in procfs::processes() {
-        let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
-            continue;
-        };
-        let mut links = entries
-            .flatten()
-            .filter_map(|entry| fs::read_link(entry.path()).ok());
-        if links.any(|link| link.as_os_str() == target.as_str()) {
-            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            return Some(Holder {
-                pid: Some(pid.as_raw_pid().unsigned_abs()),
-                name: name.trim_end().to_owned(),
-            });
-        }
-    }
-    Some(Holder {
-        pid: None,
-        name: String::new(),
-    })
+    holder(|| listening(addr), owner)
 }
 
 /// Waits until nobody listens where `addr` would, at most `patience`; who holds it then, if any.
@@ -62,17 +45,106 @@ pub fn wait_until_free(addr: SocketAddr, patience: Duration, cancel: &Cancel) ->
     }
 }
 
-/// The inode of the socket in a table of the kernel that listens where `addr` would.
-fn listener(table: &str, addr: SocketAddr) -> Option<u64> {
-    table.lines().skip(1).find_map(|line| {
+/// The owner of the socket that listens, by what finds the one and the other.
+fn holder(
+    listening: impl Fn() -> Option<u64>,
+    owner: impl Fn(u64) -> Option<Holder>,
+) -> Option<Holder> {
+    let mut inode = listening()?;
+    for _ in 0..LOOKS_MAX {
+        if let Some(holder) = owner(inode) {
+            return Some(holder);
+        }
+        // Race: the socket may have been closed before its owner was looked at.
+        let now = listening()?;
+        if now == inode {
+            break;
+        }
+        inode = now;
+    }
+    Some(Holder {
+        pid: None,
+        name: String::new(),
+    })
+}
+
+/// The process that has this socket open, as far as we may look into it.
+fn owner(inode: u64) -> Option<Holder> {
+    let target = format!("socket:[{inode}]");
+    let has_it = |pid: &Pid| {
+        let entries = fs::read_dir(format!("/proc/{pid}/fd"));
+        let mut links = entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.path()).ok());
+        links.any(|link| link.as_os_str() == target.as_str())
+    };
+    let pid = procfs::processes().into_iter().find(has_it)?;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    Some(Holder {
+        pid: Some(pid.as_raw_pid().unsigned_abs()),
+        name: name.trim_end().to_owned(),
+    })
+}
+
+/// The inode of the socket that listens where `addr` would.
+fn listening(addr: SocketAddr) -> Option<u64> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
+    let mut unsure = None;
+    for table in tables {
+        let text = fs::read_to_string(table).unwrap_or_default();
+        for (local, inode) in listeners(&text).filter(|(local, _)| local.port() == addr.port()) {
+            match clash(local.ip(), addr.ip().to_canonical()) {
+                Clash::Yes => return Some(inode),
+                Clash::Unsure => unsure = Some(inode),
+                Clash::No => {}
+            }
+        }
+    }
+    unsure.filter(|_| {
+        let bound = TcpListener::bind(addr);
+        bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+    })
+}
+
+/// Whether two sockets of one port get into each other's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clash {
+    Yes,
+    No,
+    /// They do unless the one at every IPv6 address leaves out IPv4, which no table tells.
+    Unsure,
+}
+
+fn clash(local: IpAddr, wanted: IpAddr) -> Clash {
+    match (local, wanted) {
+        (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => {
+            if local == wanted || local.is_unspecified() || wanted.is_unspecified() {
+                Clash::Yes
+            } else {
+                Clash::No
+            }
+        }
+        (IpAddr::V6(v6), IpAddr::V4(_)) | (IpAddr::V4(_), IpAddr::V6(v6)) => {
+            if v6.is_unspecified() {
+                Clash::Unsure
+            } else {
+                Clash::No
+            }
+        }
+    }
+}
+
+/// The sockets in a table of the kernel that listen: where, and their inodes.
+fn listeners(table: &str) -> impl Iterator<Item = (SocketAddr, u64)> {
+    table.lines().skip(1).filter_map(|line| {
         const LISTENS: &str = "0A";
         let mut fields = line.split_ascii_whitespace().skip(1);
         let local = parse_addr(fields.next()?)?;
         let state = fields.nth(1)?;
         let inode = fields.nth(5)?.parse().ok()?;
-        let is_same =
-            local.ip() == addr.ip() || local.ip().is_unspecified() || addr.ip().is_unspecified();
-        (state == LISTENS && local.port() == addr.port() && is_same).then_some(inode)
+        (state == LISTENS).then_some((local, inode))
     })
 }
 
@@ -100,7 +172,9 @@ fn parse_addr(text: &str) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::cell::Cell;
+
+    use rustix::net::{AddressFamily, SocketType, sockopt};
 
     use super::*;
 
@@ -119,6 +193,74 @@ mod tests {
             wait_until_free(addr, Duration::from_secs(10), &Cancel::new()),
             None
         );
+    }
+
+    #[test]
+    fn a_port_that_is_let_go_while_its_holder_is_looked_for_is_free() {
+        let check = |inodes: &[Option<u64>], found: Option<Option<u32>>| {
+            let looks = Cell::new(0);
+            let listening = || {
+                looks.set(looks.get() + 1);
+                inodes[looks.get() - 1]
+            };
+            let owner = |inode| {
+                (inode == 7).then(|| Holder {
+                    pid: Some(70),
+                    name: "seven".to_owned(),
+                })
+            };
+            let holder = holder(listening, owner).map(|holder| holder.pid);
+            assert_eq!(holder, found, "{inodes:?}");
+            assert_eq!(looks.get(), inodes.len(), "{inodes:?}");
+        };
+        check(&[None], None);
+        check(&[Some(7)], Some(Some(70)));
+        check(&[Some(1), None], None);
+        check(&[Some(1), Some(7)], Some(Some(70)));
+        check(&[Some(1), Some(1)], Some(None));
+        check(&[Some(1), Some(2), None], None);
+        check(&[Some(1), Some(2), Some(3), Some(4)], Some(None));
+    }
+
+    #[test]
+    fn families_clash_only_at_every_address() {
+        let check = |local: &str, wanted: &str, expected: Clash| {
+            let found = clash(local.parse().unwrap(), wanted.parse().unwrap());
+            assert_eq!(found, expected, "{local} {wanted}");
+        };
+        check("127.0.0.1", "127.0.0.1", Clash::Yes);
+        check("0.0.0.0", "127.0.0.1", Clash::Yes);
+        check("127.0.0.1", "0.0.0.0", Clash::Yes);
+        check("127.0.0.1", "127.0.0.2", Clash::No);
+        check("::", "::1", Clash::Yes);
+        check("::1", "::", Clash::Yes);
+        check("0.0.0.0", "::1", Clash::No);
+        check("127.0.0.1", "::1", Clash::No);
+        check("::1", "127.0.0.1", Clash::No);
+        check("::1", "0.0.0.0", Clash::No);
+        check("::", "127.0.0.1", Clash::Unsure);
+        check("0.0.0.0", "::", Clash::Unsure);
+    }
+
+    #[test]
+    fn every_ipv6_address_takes_ipv4_in_unless_it_is_told_not_to() {
+        for is_v6_only in [false, true] {
+            let socket =
+                rustix::net::socket(AddressFamily::INET6, SocketType::STREAM, None).unwrap();
+            sockopt::set_ipv6_v6only(&socket, is_v6_only).unwrap();
+            let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+            if rustix::net::bind(&socket, &everywhere).is_err() {
+                return; // This machine has no IPv6.
+            }
+            rustix::net::listen(&socket, 1).unwrap();
+            let port = TcpListener::from(socket.try_clone().unwrap())
+                .local_addr()
+                .unwrap()
+                .port();
+            let holder = |ip: IpAddr| port_holder(SocketAddr::new(ip, port));
+            assert_eq!(holder(Ipv4Addr::LOCALHOST.into()).is_none(), is_v6_only);
+            assert!(holder(Ipv6Addr::LOCALHOST.into()).is_some());
+        }
     }
 
     #[cfg(target_endian = "little")]
