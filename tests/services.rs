@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -65,6 +65,7 @@ impl Bench {
             command: self.shell(line),
             ready: ReadyRule::new(probe, timeout).unwrap(),
             restart,
+            address: None,
         };
         let executor = Arc::clone(&self.executor);
         let service = Service::start(executor, options, move |event| {
@@ -94,6 +95,12 @@ fn events_until(rx: &mpsc::Receiver<ServiceEvent>, last: &str) -> Vec<String> {
             return names;
         }
     }
+}
+
+/// Where nobody listens.
+fn free_addr() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
 }
 
 fn is_alive(pid: u32) -> bool {
@@ -241,6 +248,39 @@ fn a_service_that_keeps_failing_is_given_up() {
 }
 
 #[test]
+fn a_service_whose_port_was_taken_meanwhile_is_not_started_again() {
+    let bench = Bench::new();
+    let addr = free_addr();
+    let (tx, rx) = mpsc::channel();
+    let options = ServiceOptions {
+        command: bench.shell("exec sleep 1000"),
+        ready: ReadyRule::new(ReadyProbe::Spawned, PATIENCE).unwrap(),
+        restart: RestartRule::Always,
+        address: Some(addr.to_string()),
+    };
+    let service = Service::start(Arc::clone(&bench.executor), options, move |event| {
+        // The test may have seen enough.
+        let _ended = tx.send(event);
+    })
+    .unwrap();
+    events_until(&rx, "ready");
+    service.reload(9);
+    // While it is free, it is.
+    let again = ["exited(signal(9))", "starting", "ready"];
+    assert_eq!(events_until(&rx, "ready"), again);
+    let _stranger = TcpListener::bind(addr).unwrap();
+    service.reload(9);
+    let events = events_until(&rx, "failed");
+    assert_eq!(events[0], "exited(signal(9))");
+    let holder = format!("pid: some({})", std::process::id());
+    assert!(
+        events[1].starts_with("porttaken") && events[1].contains(&holder),
+        "{events:?}"
+    );
+    assert_eq!(events.len(), 3, "{events:?}");
+}
+
+#[test]
 fn a_service_that_ends_well_rests() {
     let bench = Bench::new();
     let (_service, rx) = bench.start(
@@ -266,6 +306,7 @@ fn a_service_that_cannot_start_says_so() {
         command,
         ready,
         restart: RestartRule::Always,
+        address: None,
     };
     let _service = Service::start(Arc::clone(&bench.executor), options, move |event| {
         tx.send(event).unwrap();

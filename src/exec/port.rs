@@ -1,8 +1,9 @@
-//! Who listens on a TCP port: [`port_holder`]; waiting until nobody does: [`wait_until_free`].
+//! Who listens on a TCP port: [`port_holder`]; waiting until nobody does: [`wait_until_free`],
+//! [`wait_for_host`].
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -43,6 +44,28 @@ pub fn wait_until_free(addr: SocketAddr, patience: Duration, cancel: &Cancel) ->
             return Some(holder);
         }
     }
+}
+
+/// Waits until nobody else listens where `host`, a `host:port`, is on this machine; where that is
+/// and who holds it when `patience` is at its end. Blocks. A `cancel` ends the wait.
+pub(super) fn wait_for_host(
+    host: &str,
+    patience: Duration,
+    cancel: &Cancel,
+) -> Option<(SocketAddr, Holder)> {
+    // A name that does not resolve yet is the readiness check's concern.
+    let addrs = host.to_socket_addrs().into_iter().flatten();
+    addrs.filter(is_here).find_map(|addr| {
+        let holder = wait_until_free(addr, patience, cancel)?;
+        Some((addr, holder))
+    })
+}
+
+/// Whether this machine has the address, so that a process here can listen there.
+fn is_here(addr: &SocketAddr) -> bool {
+    let mut any_port = *addr;
+    any_port.set_port(0);
+    UdpSocket::bind(any_port).is_ok()
 }
 
 /// The owner of the socket that listens, by what finds the one and the other.
@@ -260,6 +283,22 @@ mod tests {
             let holder = |ip: IpAddr| port_holder(SocketAddr::new(ip, port));
             assert_eq!(holder(Ipv4Addr::LOCALHOST.into()).is_none(), is_v6_only);
             assert!(holder(Ipv6Addr::LOCALHOST.into()).is_some());
+        }
+    }
+
+    #[test]
+    fn an_address_of_this_machine_is_here_and_another_is_not() {
+        let check = |addr: &str, expected: bool| {
+            assert_eq!(is_here(&addr.parse().unwrap()), expected, "{addr}");
+        };
+        check("127.0.0.1:80", true);
+        check("127.8.8.8:80", true);
+        check("0.0.0.0:80", true);
+        check("203.0.113.77:80", false);
+        // The address that packets leave by; nothing is sent.
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        if socket.connect("203.0.113.77:9").is_ok() {
+            check(&socket.local_addr().unwrap().to_string(), true);
         }
     }
 

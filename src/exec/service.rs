@@ -4,19 +4,23 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::exec::{
-    Cancel, Command, Ended, LineSplitter, Observed, OsExecutor, ReadyRule, RestartPolicy,
-    RestartRule, SpawnError, Verdict,
+    Cancel, Command, Ended, Holder, LineSplitter, Observed, OsExecutor, ReadyRule, RestartPolicy,
+    RestartRule, SpawnError, Verdict, port,
 };
 use crate::outcome::ExitStatus;
 
 /// How many of its last lines a service that is not ready in time shows.
 const TAIL_LINES: usize = 20;
+
+/// How long a port may stay taken before a service is not started for it.
+const PORT_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What a service is.
 #[derive(Clone, Debug)]
@@ -27,6 +31,9 @@ pub struct ServiceOptions {
     pub ready: ReadyRule,
     /// What to do when it ends by itself.
     pub restart: RestartRule,
+    /// Where it listens, as `host:port`, if that is known: it is not started again while somebody
+    /// else does.
+    pub address: Option<String>,
 }
 
 /// What happens to a service.
@@ -42,12 +49,14 @@ pub enum ServiceEvent {
     Exited(ExitStatus),
     /// It was not ready in time and has been stopped. Its last lines, the oldest first.
     NotReady(Vec<String>),
+    /// It ended and is not started again, for somebody else listens at its address now.
+    PortTaken(SocketAddr, Holder),
     /// It could not be started. The last event.
     NotStarted(SpawnError),
     /// It ended and its rule says to leave it. The last event.
     Rested,
-    /// It failed, and is not started again: it was not ready in time, or it ends again and again
-    /// as soon as it is started. The last event.
+    /// It failed, and is not started again: it was not ready in time, its port is taken, or it ends
+    /// again and again as soon as it is started. The last event.
     Failed,
     /// It was stopped and its process tree is dead. The last event.
     Stopped,
@@ -102,6 +111,13 @@ impl Service {
             pid,
             thread: Mutex::new(Some(thread)),
         })
+    }
+
+    /// Waits until nobody listens at this `host:port`, as is done before each automatic restart;
+    /// where somebody still does after a while, and who. Blocks. `None` also for an address of
+    /// another machine. A `cancel` ends the wait.
+    pub fn wait_for_port(address: &str, cancel: &Cancel) -> Option<(SocketAddr, Holder)> {
+        port::wait_for_host(address, PORT_PATIENCE, cancel)
     }
 
     /// The id of its first process; `None` while it does not run.
@@ -195,11 +211,8 @@ impl Keeper {
                         Verdict::Rest => break ServiceEvent::Rested,
                         Verdict::Failing => break ServiceEvent::Failed,
                         Verdict::StartAt(at) => {
-                            if self
-                                .cancel
-                                .wait(at.saturating_duration_since(Instant::now()))
-                            {
-                                break ServiceEvent::Stopped;
+                            if let Some(last) = self.wait_to_restart(at) {
+                                break last;
                             }
                         }
                     }
@@ -209,6 +222,21 @@ impl Keeper {
             }
         };
         (self.observe)(last);
+    }
+
+    /// Waits until it may be started again; the last event if it may not.
+    fn wait_to_restart(&self, at: Instant) -> Option<ServiceEvent> {
+        let delay = at.saturating_duration_since(Instant::now());
+        if self.cancel.wait(delay) {
+            return Some(ServiceEvent::Stopped);
+        }
+        let address = self.options.address.as_ref()?;
+        let (addr, holder) = Service::wait_for_port(address, &self.cancel)?;
+        if self.cancel.is_cancelled() {
+            return Some(ServiceEvent::Stopped);
+        }
+        (self.observe)(ServiceEvent::PortTaken(addr, holder));
+        Some(ServiceEvent::Failed)
     }
 
     /// Runs it once, with a thread beside that finds out when it is ready.

@@ -1,21 +1,17 @@
 //! The steps around the start of a service: [`begin`], [`start`], [`note`]; and how its failures
 //! are put. Knows nothing of other tasks.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::command;
 use super::step::{self, Assignment, Ports};
 use crate::exec::{
-    self, Cancel, ReadyRule, RestartRule, Service, ServiceEvent, ServiceOptions, Spool,
+    self, Cancel, Holder, ReadyRule, RestartRule, Service, ServiceEvent, ServiceOptions, Spool,
 };
 use crate::outcome::ExitStatus;
 use crate::state::{Examined, Ran, Start, Verdict};
 use crate::watchfile::{ReadyProbe, Restart, Task, TaskKind};
-
-/// How long a port may stay taken before a service is not started for it.
-const PORT_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What came of a step.
 pub(super) enum Brought {
@@ -49,15 +45,11 @@ pub(super) fn begin(
     if *examined.verdict() != Verdict::Fresh {
         ports.engine.begin(&mut examined, Start::Anew);
     }
-    let taken = addresses(task).into_iter().find_map(|addr| {
-        let holder = exec::wait_until_free(addr, PORT_PATIENCE, cancel)?;
-        Some(match holder.pid {
-            Some(pid) => format!("`{addr}` is taken by `{}` (pid {pid})", holder.name),
-            None => format!("`{addr}` is taken by a process of another user"),
-        })
-    });
+    let taken = address(task).and_then(|address| Service::wait_for_port(&address, cancel));
     match taken {
-        Some(reason) if !cancel.is_cancelled() => Brought::Refused(Box::new(examined), reason),
+        Some((addr, holder)) if !cancel.is_cancelled() => {
+            Brought::Refused(Box::new(examined), port_taken(addr, &holder))
+        }
         Some(_) | None => Brought::Begun(Box::new(examined)),
     }
 }
@@ -92,6 +84,7 @@ pub(super) fn start(
         command,
         ready: ReadyRule::new(probe, service.ready.timeout)?,
         restart,
+        address: address(task),
     };
     Service::start(Arc::clone(&ports.processes), options, observe)
         .map_err(|error| error.to_string())
@@ -106,6 +99,14 @@ pub(super) fn note(ports: &Ports, assignment: &Assignment, examined: &Examined, 
     // Inputs that moved meanwhile are a change of their own, and what cannot be recorded only
     // costs the reason of the next start.
     drop(step::finish(ports, assignment, examined, ran, &nothing));
+}
+
+/// Why a service that finds its port taken is not started.
+pub(super) fn port_taken(addr: SocketAddr, holder: &Holder) -> String {
+    match holder.pid {
+        Some(pid) => format!("`{addr}` is taken by `{}` (pid {pid})", holder.name),
+        None => format!("`{addr}` is taken by a process of another user"),
+    }
 }
 
 /// Why a service that was not ready in time failed.
@@ -140,20 +141,16 @@ pub(super) fn ended_for_good(task: &Task, status: Option<ExitStatus>) -> String 
     }
 }
 
-/// Where the service will listen on this machine, as far as its readiness tells.
-fn addresses(task: &Task) -> Vec<SocketAddr> {
+/// Where the service will listen, as far as its readiness tells: a `host:port`.
+fn address(task: &Task) -> Option<String> {
     let TaskKind::Service(service) = &task.kind else {
-        return Vec::new();
+        return None;
     };
-    let host = match &service.ready.probe {
-        ReadyProbe::Tcp(addr) => addr.clone(),
-        ReadyProbe::Http(url) => host_of(url),
-        ReadyProbe::Spawned | ReadyProbe::Log(_) | ReadyProbe::Exec(_) => return Vec::new(),
-    };
-    let is_here = |addr: &SocketAddr| addr.ip().is_loopback() || addr.ip().is_unspecified();
-    // A name that does not resolve yet is the readiness check's concern.
-    let found = host.to_socket_addrs().into_iter().flatten();
-    found.filter(is_here).collect()
+    match &service.ready.probe {
+        ReadyProbe::Tcp(addr) => Some(addr.clone()),
+        ReadyProbe::Http(url) => Some(host_of(url)),
+        ReadyProbe::Spawned | ReadyProbe::Log(_) | ReadyProbe::Exec(_) => None,
+    }
 }
 
 /// `host:port` of an `http:` address.

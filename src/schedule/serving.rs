@@ -92,6 +92,9 @@ impl Driver {
                 }
             }
             ServiceEvent::NotReady(tail) => instance.trouble = Some(bring::not_ready(&tail)),
+            ServiceEvent::PortTaken(addr, holder) => {
+                instance.trouble = Some(bring::port_taken(addr, &holder));
+            }
             ServiceEvent::NotStarted(error) => {
                 let hint = error.hint().map(|hint| format!(" (hint: {hint})"));
                 let trouble = format!("{}{}", describe(&error), hint.unwrap_or_default());

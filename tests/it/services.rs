@@ -342,6 +342,33 @@ fn who_holds_the_port_is_named() {
 }
 
 #[test]
+fn who_took_the_port_of_a_service_that_died_is_named() {
+    let (project, server) = (Project::new(), Server::new());
+    let addr = server.addr();
+    project.watchfile(&format!(
+        "[services.app]\nrun = [\"sleep\", \"1000\"]\ninputs = []\nready = {{ tcp = \"{addr}\" }}\n"
+    ));
+    let mut watcher = Watcher::launch(&project, DEFAULTS);
+    let pid = wait_state(&mut watcher, "app", "starting");
+    let _stranger = TcpListener::bind(&addr).expect("it is free");
+    wait_state(&mut watcher, "app", "ready");
+    watcher.wait_idle();
+    project.shell(&format!("kill -9 {pid}"));
+    let failed = watcher.wait("`app` to fail", |event| {
+        event["event"] == "task_finished" && event["outcome"] == "failed"
+    });
+    let reason = text(&failed, "reason");
+    let holder = format!("`{addr}` is taken by");
+    assert!(reason.starts_with(&holder), "{reason}");
+    let holder = format!("(pid {})", std::process::id());
+    assert!(reason.ends_with(&holder), "{reason}");
+    watcher.wait_idle();
+    let expected = ["app starting", "app ready", "app failed"];
+    assert_eq!(states(&watcher.all()), expected, "{}", watcher.all());
+    watcher.stop();
+}
+
+#[test]
 fn an_edit_of_the_watchfile_touches_only_the_services_it_concerns() {
     let service = |name: &str, arg: &str| {
         format!("[services.{name}]\nrun = [\"sleep\", \"{arg}\"]\ninputs = []\n")
