@@ -256,6 +256,19 @@ fn a_work_tree_is_known_by_what_its_git_file_says() {
 }
 
 #[test]
+fn a_repository_in_an_ignored_directory_is_not_asked() {
+    let make = |tree: &Tree| {
+        tree.git(&["add", "-f", "root/sub/out/c"]);
+        tree.git(&["init", "-q", "root/sub/out"]);
+        let files = tree.files();
+        let mut paths = files.entries().iter().map(|entry| &entry.path);
+        assert!(paths.any(|path| path.as_bytes() == b"sub/out/c"));
+    };
+    let add = |tree: &Tree| tree.git(&["-C", "root/sub/out", "add", "c"]);
+    check("its index", make, add, Expected::Same);
+}
+
+#[test]
 fn what_changes_in_files_alone_is_told() {
     let check = |what, change: &dyn Fn(&Tree), expected| check(what, |_| {}, change, expected);
     let write = |tree: &Tree| tree.write("root/a", "2");

@@ -334,6 +334,34 @@ mod tests {
     }
 
     #[test]
+    fn what_a_repository_in_an_ignored_directory_tracks_does_not_count() {
+        let (temp, root) = tree(&["vendor/a.c", "vendor/b.c", "vendor/in/c.c", "a"]);
+        let git = |args: &[&str]| {
+            let mut command = std::process::Command::new("git");
+            let status = command.args(args).current_dir(temp.path()).status();
+            assert!(status.unwrap().success());
+        };
+        for dir in ["vendor/in", "vendor"] {
+            git(&["init", "-q", dir]);
+            git(&["-C", dir, "add", "*.c"]);
+        }
+        git(&["init", "-q"]);
+        git(&["add", "a"]);
+        fs::write(temp.path().join(".gitignore"), "vendor\n").unwrap();
+        let options = select(&["**", "vendor/a.c", "vendor/in/none"]);
+        assert_eq!(found(&root, &options), [".gitignore", "a", "vendor/a.c"]);
+        let scan = scan(&root, &options).unwrap();
+        assert_eq!(scan.ignored, [RelPath::new(b"vendor/a.c").unwrap()]);
+
+        // What the repository around it tracks counts.
+        fs::rename(temp.path().join("vendor/.git"), temp.path().join("kept")).unwrap();
+        git(&["add", "-f", "vendor/b.c"]);
+        fs::rename(temp.path().join("kept"), temp.path().join("vendor/.git")).unwrap();
+        let found = found(&root, &options);
+        assert_eq!(found, [".gitignore", "a", "vendor/a.c", "vendor/b.c"]);
+    }
+
+    #[test]
     fn links_are_entries_and_not_followed() {
         let (temp, root) = tree(&["d/f"]);
         std::os::unix::fs::symlink("..", temp.path().join("d/loop")).unwrap();

@@ -184,7 +184,10 @@ impl Walker<'_> {
         if let Some(dir) = dir.as_rel_path() {
             path.push(dir.as_path());
         }
-        let rules = self.ignored.enter(outer, &path, raw.rule_files);
+        let mut rule_files = raw.rule_files;
+        // A repository in an ignored directory is ignored with it: what it tracks spares nothing.
+        rule_files.dot_git &= standing != Standing::Spared;
+        let rules = self.ignored.enter(outer, &path, rule_files);
         let mut listing = Listing {
             stat: raw.stat,
             has_rules: rules.adds_to(outer),

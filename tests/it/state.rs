@@ -359,3 +359,26 @@ fn a_task_that_is_not_cached_always_runs() {
     project.run_json(["up"]).ok().assert_ran(&["up"]);
     assert_eq!(project.lines("log"), 2);
 }
+
+#[test]
+fn the_inputs_of_a_task_are_the_same_whatever_runs_beside_it() {
+    let project = Project::with(
+        r#"
+        [tasks]
+        first = { run = "true", inputs = [] }
+        lit   = { run = "true", inputs = ["vendor/a.c"] }
+        all   = { run = "true", after = ["first"] }
+        "#,
+    );
+    project.write("vendor/a.c", "1").write("vendor/b.c", "2");
+    project.git_init();
+    project.shell("git init -q vendor && git -C vendor add -A");
+    project.write(".gitignore", "vendor\n");
+    let none: [&str; 0] = [];
+    let run = project.run_json(none);
+    assert!(run.ok().events().of("warning").is_empty(), "{run}");
+    for tasks in [&["all"][..], &[]] {
+        let run = project.run_json(tasks);
+        run.ok().events().assert_outcome("all", "fresh");
+    }
+}

@@ -179,6 +179,45 @@ fn tracked_files_count_though_ignored_from_the_moment_git_tracks_them() {
 }
 
 #[test]
+fn a_repository_in_an_ignored_directory_spares_nothing_whatever_the_rules_were_before() {
+    let tree = Tree::with(&["vendor/a.c", "vendor/b.c", "a"]);
+    tree.git(&["init", "-q"]);
+    tree.git(&["init", "-q", "vendor"]);
+    tree.git(&["-C", "vendor", "add", "a.c", "b.c"]);
+    tree.write(".gitignore", "vendor\n");
+    let mut options = WatchOptions::new();
+    options.select = select(&["**", "vendor/a.c"]);
+    let watch = tree.watch_with(options);
+    let check_ignored = || {
+        assert_eq!(watch.ignored_files(), [rel("vendor/a.c")]);
+        assert_eq!(watch.stat(&rel("vendor/b.c")), None);
+        let explained = watch.explain(&tree.path("vendor/a.c")).unwrap();
+        assert!(explained.spared && explained.ignored.unwrap().0 == rel("vendor"));
+        let explained = watch.explain(&tree.path("vendor/b.c")).unwrap();
+        assert!(!explained.modelled && explained.ignored.is_some());
+        check_exact(&watch);
+    };
+    check_ignored();
+    for _ in 0..2 {
+        tree.write("vendor/b.c", "changed");
+        tree.write("vendor/new.c", "");
+        tree.git(&["-C", "vendor", "add", "new.c"]);
+        assert_eq!(seen(&watch), [""; 0]);
+        tree.write(".gitignore", "nothing\n");
+        await_all(&watch, &["+vendor/b.c", "+vendor/new.c"]);
+        assert_eq!(watch.ignored_files(), []);
+        tree.write(".gitignore", "vendor\n");
+        await_all(&watch, &["-vendor/b.c", "-vendor/new.c"]);
+        seen(&watch);
+        check_ignored();
+        fs::rename(tree.path("vendor/.git"), tree.path("vendor/git")).unwrap();
+        fs::rename(tree.path("vendor/git"), tree.path("vendor/.git")).unwrap();
+        assert_eq!(seen(&watch), [""; 0]);
+        check_ignored();
+    }
+}
+
+#[test]
 fn a_checkout_is_one_set() {
     let tree = Tree::with(&[]);
     tree.git(&["init", "-q", "-b", "one"]);
