@@ -11,6 +11,7 @@ use super::run::{Driver, Mode};
 use super::step::{self, Ports, Prepared};
 use crate::exec::Cancel;
 use crate::outcome::Outcome;
+use crate::parallel;
 use crate::state::Ran;
 use crate::task_id::TaskId;
 
@@ -167,7 +168,7 @@ impl Driver {
     ) {
         let serial = self.next_serial(id);
         let (ports, send) = (Arc::clone(&self.ports), Arc::clone(&self.send));
-        rayon::spawn(move || {
+        parallel::spawn(move || {
             send(Report::new(serial, step(&ports), Urgency::Urgent));
         });
     }

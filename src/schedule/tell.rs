@@ -9,6 +9,7 @@ use super::run::{Driver, Mode};
 use super::state::SkipCause;
 use super::wave::Wave;
 use crate::outcome::Outcome;
+use crate::parallel;
 use crate::plan::MissingDep;
 use crate::state::PathSample;
 use crate::task_id::{TaskId, TaskName};
@@ -145,6 +146,11 @@ impl Driver {
         if let Some(trouble) = self.ports.tokens.take_trouble() {
             let hint = "commands do not share their jobs; `jobserver = \"off\"` in `[settings]` accepts that";
             self.warn("jobserver", trouble, Some(hint.to_owned()));
+        }
+        if let Some(trouble) = parallel::trouble() {
+            let message = format!("one thread looks at all files: {trouble}");
+            let hint = "let more processes run (`ulimit -u`)";
+            self.warn_once("threads", message, hint.to_owned());
         }
         let Some(run) = wave.run else { return };
         let ok = !wave.outcomes.keys().any(|&id| self.schedule.has_failed(id));

@@ -11,11 +11,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use std::{io, mem};
 
-use rayon::prelude::*;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::change::FileType;
 use crate::disk::FileStat;
+use crate::parallel;
 use crate::path::{RelDir, RelPath};
 use crate::watch::debounce::Observed;
 use crate::watch::diff::Diff;
@@ -245,11 +245,8 @@ impl EventProcessor {
             listing.sort_by_name();
             Ok(listing)
         };
-        if tasks.len() < 4 {
-            tasks.iter().map(list).collect()
-        } else {
-            tasks.par_iter().with_min_len(8).map(list).collect()
-        }
+        // To share out fewer costs more than it gains.
+        parallel::map(tasks, tasks.len() >= 16, list)
     }
 
     /// Compares a listing with the tree.

@@ -1,7 +1,9 @@
 //! What bounds a run: jobs, pools, time, attempts, failures, and the job tokens that commands share.
 
+use std::fs;
+
 use crate::processes::{NOBODY, commands_in};
-use crate::support::{DEFAULTS, Events, Project, text};
+use crate::support::{DEFAULTS, Events, Project, finish, text};
 use crate::watcher::Watcher;
 
 /// A makefile of eight jobs. Each notes how many run at its start, itself among them, in `seen`.
@@ -244,4 +246,24 @@ fn so_many_failures_stop_new_starts() {
     let finished = project.run_json(["-j1"]);
     finished.exit(1).assert_ran(&["a", "b", "c"]);
     finished.events().assert_outcome("d", "skipped");
+}
+
+#[test]
+fn without_threads_for_the_pool_files_are_looked_at_all_the_same() {
+    // Only root can become a user of whom nothing else runs.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let project = Project::with("[tasks]\na = \"true\"\nb = \"true\"\n");
+    for n in 0..40 {
+        project.write(format!("{n}/in"), "");
+    }
+    let program = project.outside("watchrun");
+    fs::copy(env!("CARGO_BIN_EXE_watchrun"), &program).unwrap();
+    project.shell("chmod -R a+rwX ..");
+    let mut check = project.hermetic("setpriv");
+    check.args(["--reuid=65123", "--regid=65123", "--clear-groups"]);
+    check.args(["prlimit", "--nproc=1"]);
+    check.arg(program).arg("check");
+    finish(&mut check).exit(1).stdout_has("a: stale");
 }

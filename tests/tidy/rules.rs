@@ -41,15 +41,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("postcard", &["state/", "watch/record"]),
     ("process-wrap", &["exec/detach.rs"]),
     ("prost", &["state/"]),
-    (
-        "rayon",
-        &[
-            "parallel.rs",
-            "schedule/launch",
-            "schedule/run",
-            "watch/reconcile",
-        ],
-    ),
+    ("rayon", &["parallel.rs", "schedule/run"]),
     ("regex-lite", &["exec/", "watchfile/"]),
     (
         "rustix",
