@@ -67,6 +67,14 @@ pub enum JobserverError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is one around this process that is not open to it.
+    #[error("cannot use the jobserver `{auth}` that `MAKEFLAGS` tells of")]
+    Inherited {
+        /// What `MAKEFLAGS` says of it.
+        auth: String,
+        /// What is wrong with that.
+        source: io::Error,
+    },
 }
 
 /// The programs that speak through a pair of descriptors and have a `-j`.
@@ -129,29 +137,20 @@ impl Jobserver {
         Ok(server)
     }
 
-    /// The pool that an inherited `MAKEFLAGS` names; `None` when it names none that is open to us.
-    #[must_use]
-    pub fn inherited(makeflags: &str) -> Option<Self> {
-        let auth = auth_in(makeflags)?;
-        let (take, give) = if let Some(path) = auth.strip_prefix("fifo:") {
-            (path.to_owned(), path.to_owned())
-        } else {
-            let [take, give] = inherited_descriptors(makeflags)?.map(path_of);
-            (take, give)
+    /// The pool that an inherited `MAKEFLAGS` names; `None` when it names none.
+    ///
+    /// # Errors
+    /// [`JobserverError::Inherited`].
+    pub fn inherited(makeflags: &str) -> Result<Option<Self>, JobserverError> {
+        let Some((option, auth)) = auth_in(makeflags) else {
+            return Ok(None);
         };
-        if !is_pipe(&take) || !is_pipe(&give) {
-            return None;
-        }
-        Some(Self {
-            tokens: open_end(&take, OFlags::RDONLY).ok()?,
-            give: open_end(&give, OFlags::WRONLY).ok()?,
-            _take: None,
-            implicit: eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?,
-            kind: Kind::Client {
-                is_fifo: auth.starts_with("fifo:"),
-            },
-            held: Mutex::new(0),
-        })
+        Self::join(auth)
+            .map(Some)
+            .map_err(|source| JobserverError::Inherited {
+                auth: format!("{option}{auth}"),
+                source,
+            })
     }
 
     /// The variables that tell a command of it, after an inherited `MAKEFLAGS`. None where it is
@@ -215,6 +214,28 @@ impl Jobserver {
         Some(Token {
             server: Arc::clone(self),
             byte,
+        })
+    }
+
+    /// A client of the pool that `auth` names.
+    fn join(auth: &str) -> io::Result<Self> {
+        let fifo = auth.strip_prefix("fifo:").map(str::to_owned);
+        let is_fifo = fifo.is_some();
+        let (take, give) = match fifo {
+            Some(path) if is_pipe(&path) => (path.clone(), path),
+            Some(path) => return Err(no_pipe(&path)),
+            None => {
+                let [take, give] = descriptors_in(auth).ok_or(Errno::BADF)?.map(path_of);
+                (take, give)
+            }
+        };
+        Ok(Self {
+            tokens: open_end(&take, OFlags::RDONLY)?,
+            give: open_end(&give, OFlags::WRONLY)?,
+            _take: None,
+            implicit: eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            kind: Kind::Client { is_fifo },
+            held: Mutex::new(0),
         })
     }
 
@@ -323,16 +344,30 @@ impl Drop for Token {
 /// those that are makes too.
 #[must_use]
 pub fn inherited_descriptors(makeflags: &str) -> Option<[i32; 2]> {
-    let (take, give) = auth_in(makeflags)?.split_once(',')?;
+    descriptors_in(auth_in(makeflags)?.1)
+}
+
+fn descriptors_in(auth: &str) -> Option<[i32; 2]> {
+    let (take, give) = auth.split_once(',')?;
     let fds: [i32; 2] = [take.parse().ok()?, give.parse().ok()?];
     fds.map(path_of).iter().all(is_pipe).then_some(fds)
 }
 
-fn auth_in(makeflags: &str) -> Option<&str> {
+/// The option that names the jobserver, and what it says. Of several, the last counts.
+fn auth_in(makeflags: &str) -> Option<(&'static str, &str)> {
     makeflags.split_ascii_whitespace().rev().find_map(|word| {
-        word.strip_prefix("--jobserver-auth=")
-            .or(word.strip_prefix("--jobserver-fds="))
+        ["--jobserver-auth=", "--jobserver-fds="]
+            .into_iter()
+            .find_map(|option| Some((option, word.strip_prefix(option)?)))
     })
+}
+
+/// What is wrong with `path`, at which there is no named pipe.
+fn no_pipe(path: &str) -> io::Error {
+    match fs::metadata(path) {
+        Ok(_) => io::Error::new(io::ErrorKind::InvalidInput, "it is no named pipe"),
+        Err(error) => error,
+    }
 }
 
 fn path_of(fd: i32) -> String {
@@ -376,6 +411,10 @@ mod tests {
         server.env("")[0].1.clone().into_string().unwrap()
     }
 
+    fn client(server: &Jobserver) -> Arc<Jobserver> {
+        Arc::new(Jobserver::inherited(&flags(server)).unwrap().unwrap())
+    }
+
     #[test]
     fn there_are_as_many_tokens_as_jobs() {
         let dir = tempfile::tempdir().unwrap();
@@ -409,7 +448,7 @@ mod tests {
             let server = server(style, 3, dir.path());
             for _ in 0..20 {
                 let running = server.try_acquire().unwrap();
-                let killed = Arc::new(Jobserver::inherited(&flags(&server)).unwrap());
+                let killed = client(&server);
                 let own = killed.try_acquire().unwrap();
                 let taken = killed.try_acquire().unwrap();
                 std::mem::forget(taken);
@@ -425,7 +464,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let server = server(JobserverStyle::Fifo, 3, dir.path());
         let running = server.try_acquire().unwrap();
-        let client = Arc::new(Jobserver::inherited(&flags(&server)).unwrap());
+        let client = client(&server);
         assert_eq!(client.env(""), []);
         let tokens: Vec<Token> = std::iter::from_fn(|| client.try_acquire()).collect();
         assert_eq!(tokens.len(), 3);
@@ -436,17 +475,22 @@ mod tests {
     }
 
     #[test]
-    fn makeflags_that_name_no_open_pipe_give_no_client() {
-        for flags in [
-            "",
-            "-j4",
+    fn makeflags_that_name_no_open_pipe_are_an_error_and_others_are_not() {
+        for auth in [
             "--jobserver-auth=",
             "--jobserver-auth=900,901",
+            "--jobserver-fds=-2,-2",
             "--jobserver-auth=x,y",
+            "--jobserver-auth=garbage",
             "--jobserver-auth=fifo:/nowhere",
             "--jobserver-auth=fifo:/etc",
+            "--jobserver-auth=fifo:",
         ] {
-            assert!(Jobserver::inherited(flags).is_none(), "{flags}");
+            let error = Jobserver::inherited(&format!("-j4 {auth}")).unwrap_err();
+            assert!(error.to_string().contains(auth), "{error}");
+        }
+        for flags in ["", "-j4", "w -- X=--jobserver-auth=1,2"] {
+            assert!(Jobserver::inherited(flags).unwrap().is_none(), "{flags}");
         }
     }
 

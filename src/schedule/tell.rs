@@ -7,6 +7,7 @@ use super::event::{OutputLine, RunEvent, TaskFinished, Warning};
 use super::lines::Lines;
 use super::run::{Driver, Mode};
 use super::state::SkipCause;
+use super::tokens::Trouble;
 use super::wave::Wave;
 use crate::outcome::Outcome;
 use crate::parallel;
@@ -143,9 +144,8 @@ impl Driver {
             Mode::Watching => self.ports.engine.save_between(),
         }
         self.tell_of_state();
-        if let Some(trouble) = self.ports.tokens.take_trouble() {
-            let hint = "commands do not share their jobs; `jobserver = \"off\"` in `[settings]` accepts that";
-            self.warn("jobserver", trouble, Some(hint.to_owned()));
+        for Trouble { message, hint } in self.ports.tokens.take_troubles() {
+            self.warn("jobserver", message, Some(hint.to_owned()));
         }
         if let Some(trouble) = parallel::trouble() {
             let message = format!("one thread looks at all files: {trouble}");

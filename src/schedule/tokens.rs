@@ -4,18 +4,26 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::tell::describe;
 use crate::exec::{
-    Cancel, Command, Ended, Executor, Jobserver, JobserverStyle, Stop, Terminal, Token,
+    Cancel, Command, Ended, Executor, Jobserver, JobserverError, JobserverStyle, Stop, Terminal,
+    Token,
 };
 use crate::path::Root;
 use crate::watchfile::Jobserver as Setting;
 
 /// How long `make --version` may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What to do where there are no tokens.
+const NOT_MADE: &str =
+    "commands do not share their jobs; `jobserver = \"off\"` in `[settings]` accepts that";
+
+/// What to do where there are only our own: make opens its jobserver to makes and to lines with `+`.
+const NOT_INHERITED: &str = "jobs are not shared with the make around this: begin the line in the makefile that starts it with `+`";
 
 /// SIGTERM, for a probe that hangs.
 const TERMINATE: i32 = 15;
@@ -31,7 +39,15 @@ pub struct JobTokens {
     dir: PathBuf,
     shared: OnceLock<Option<Shared>>,
     // Guards what went wrong when they were made. Leaf lock, held for one change.
-    trouble: Mutex<Option<String>>,
+    troubles: Mutex<Vec<Trouble>>,
+}
+
+/// What went wrong.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) message: String,
+    /// How to mend it.
+    pub(super) hint: &'static str,
 }
 
 /// What commands share.
@@ -59,7 +75,7 @@ impl JobTokens {
             makeflags: makeflags.unwrap_or_default(),
             dir,
             shared: OnceLock::new(),
-            trouble: Mutex::new(None),
+            troubles: Mutex::default(),
         }
     }
 
@@ -93,10 +109,18 @@ impl JobTokens {
         }
     }
 
-    /// What went wrong, once.
-    pub(super) fn take_trouble(&self) -> Option<String> {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        trouble.take()
+    /// What went wrong since the last time.
+    pub(super) fn take_troubles(&self) -> Vec<Trouble> {
+        std::mem::take(&mut *self.troubles())
+    }
+
+    fn note(&self, error: &JobserverError, hint: &'static str) {
+        let message = describe(error);
+        self.troubles().push(Trouble { message, hint });
+    }
+
+    fn troubles(&self) -> MutexGuard<'_, Vec<Trouble>> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn make(&self, executor: &dyn Executor, root: &Root) -> Option<Arc<Jobserver>> {
@@ -106,8 +130,10 @@ impl JobTokens {
             Setting::Pipe => Some(JobserverStyle::Pipe),
             Setting::Auto => None,
         };
-        if let Some(inherited) = Jobserver::inherited(&self.makeflags) {
-            return Some(Arc::new(inherited));
+        match Jobserver::inherited(&self.makeflags) {
+            Ok(Some(inherited)) => return Some(Arc::new(inherited)),
+            Ok(None) => {}
+            Err(error) => self.note(&error, NOT_INHERITED),
         }
         let style = style.unwrap_or_else(|| {
             let version = make_version(executor, root);
@@ -116,8 +142,7 @@ impl JobTokens {
         match Jobserver::new(style, self.jobs, &self.dir) {
             Ok(server) => Some(Arc::new(server)),
             Err(error) => {
-                let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-                *trouble = Some(describe(&error));
+                self.note(&error, NOT_MADE);
                 None
             }
         }

@@ -68,6 +68,55 @@ fn inside_a_make_its_jobs_are_shared() {
 }
 
 #[test]
+fn a_jobserver_around_us_that_is_not_open_to_us_is_warned_of_once_and_none_is_no_matter() {
+    let project = Project::new();
+    makes(&project, "", "make -j8");
+    project.write("plain", "");
+    let warnings = |flags: &str| {
+        let mut command = project.command(["run", "--json", "--force", "-j2"]);
+        let run = finish(command.env("MAKEFLAGS", flags));
+        let events = run.ok().events();
+        let told = events.of("warning").into_iter();
+        told.map(|event| (text(event, "message"), text(event, "hint")))
+            .collect::<Vec<_>>()
+    };
+    let plain = format!("fifo:{}", project.path("plain").display());
+    for auth in ["fifo:/nonexistent", "77,78", "-2,-2", "garbage", &plain] {
+        let auth = format!("--jobserver-auth={auth}");
+        let told = warnings(&format!(" -j4 {auth}"));
+        let [(message, hint)] = &told[..] else {
+            panic!("{auth}: {told:?}");
+        };
+        assert!(message.contains(&auth) && hint.contains("`+`"), "{told:?}");
+        assert_eq!(most(&project), 2, "{auth}: {}", project.read("seen"));
+    }
+    for flags in ["", "w", " -j4"] {
+        assert_eq!(warnings(flags), [], "{flags}");
+    }
+}
+
+#[test]
+fn a_line_of_a_makefile_that_begins_without_plus_is_told_what_it_lacks() {
+    let project = Project::with("[tasks.a]\nrun = \"true\"\ninputs = []\n");
+    let program = env!("CARGO_BIN_EXE_watchrun");
+    project.write(
+        "outer.mk",
+        format!("all:\n\techo \"$$MAKEFLAGS\" > flags; {program} run 2> said\n"),
+    );
+    project.shell("make -f outer.mk -j2 all");
+    let said = project.read("said");
+    // A make that speaks through a named pipe opens it to every line.
+    let is_open = project.read("flags").contains("fifo:");
+    assert_eq!(said.contains("begin the line"), !is_open, "{said}");
+    project.write(
+        "outer.mk",
+        format!("all:\n\t+{program} run --force 2> said\n"),
+    );
+    project.shell("make -f outer.mk -j2 all");
+    assert!(!project.read("said").contains("jobserver"), "{said}");
+}
+
+#[test]
 fn tokens_of_killed_makes_are_given_back() {
     let project = Project::new();
     let (here, go) = (project.fifo("here"), project.fifo("go"));
