@@ -40,6 +40,9 @@ impl Driver {
         });
         for mut finished in std::mem::take(&mut wave.withheld) {
             finished.run = self.runs;
+            if let Some(id) = self.plan.id(&finished.task) {
+                self.progress[id].told = Some(finished.outcome);
+            }
             (self.observe)(RunEvent::TaskFinished(finished));
         }
     }
@@ -82,15 +85,16 @@ impl Driver {
     }
 
     /// Tells of an end that is no news by itself.
-    fn tell_or_withhold(&mut self, id: TaskId, finished: TaskFinished) {
-        let outcome = finished.outcome;
-        let wave = self.wave.get_or_insert_with(Wave::new);
-        if wave.run.is_some() {
-            self.finished(id, finished);
-        } else {
-            wave.outcomes.insert(id, outcome);
-            wave.withheld.push(finished);
+    fn tell_or_withhold(&mut self, id: TaskId, mut finished: TaskFinished) {
+        if self.wave.as_ref().is_some_and(|wave| wave.run.is_some()) {
+            return self.tell_finished(id, finished);
         }
+        self.allow(id, &mut finished);
+        let wave = self.wave.get_or_insert_with(Wave::new);
+        if wave.outcomes.insert(id, finished.outcome).is_some() {
+            wave.withheld.retain(|other| other.task != finished.task);
+        }
+        wave.withheld.push(finished);
     }
 
     pub(super) fn finished_with(&mut self, id: TaskId, outcome: Outcome, reason: String) {
@@ -99,16 +103,31 @@ impl Driver {
         self.finished(id, finished);
     }
 
-    pub(super) fn finished(&mut self, id: TaskId, mut finished: TaskFinished) {
+    pub(super) fn finished(&mut self, id: TaskId, finished: TaskFinished) {
+        let is_group = matches!(self.plan.task(id).kind, TaskKind::Group);
+        if is_group && finished.outcome.is_success() {
+            // It runs nothing: if none of its deps has anything to tell, neither has it.
+            self.tell_or_withhold(id, finished);
+        } else {
+            self.tell_finished(id, finished);
+        }
+    }
+
+    fn tell_finished(&mut self, id: TaskId, mut finished: TaskFinished) {
         self.announce(&[]);
         finished.run = self.run_number();
-        let may_fail = self.plan.task(id).failure == FailureRule::Allowed;
-        finished.allowed = may_fail && finished.outcome.is_failure();
+        self.allow(id, &mut finished);
         self.progress[id].told = Some(finished.outcome);
         if let Some(wave) = &mut self.wave {
             wave.outcomes.insert(id, finished.outcome);
         }
         (self.observe)(RunEvent::TaskFinished(finished));
+    }
+
+    /// Marks a failure of `id` that fails nothing else.
+    fn allow(&self, id: TaskId, finished: &mut TaskFinished) {
+        let may_fail = self.plan.task(id).failure == FailureRule::Allowed;
+        finished.allowed = may_fail && finished.outcome.is_failure();
     }
 
     pub(super) fn finish_of(&self, id: TaskId, outcome: Outcome, took: Duration) -> TaskFinished {

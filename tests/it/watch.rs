@@ -575,3 +575,41 @@ fn an_unaffected_task_that_runs_is_left_alone() {
         watcher.all()
     );
 }
+
+#[test]
+fn a_touch_tells_of_no_run_and_a_failure_that_stays_is_still_allowed() {
+    let project = Project::with(
+        r#"
+        [tasks]
+        x = { run = "exit 1", inputs = ["in"], allow_failure = true }
+        y = { run = "true", inputs = ["in", "other"] }
+        g = { deps = ["x", "y"] }
+        "#,
+    );
+    project.git_init().write("in", "one").write("other", "1");
+    let mut watcher = Watcher::start(&project, DEFAULTS);
+    let told = watcher.all().of("run_started").len();
+    project.shell("touch in");
+    watcher.wait("the touch", |event| event["event"] == "change_set");
+    watcher.wait_idle();
+    assert_eq!(watcher.all().of("run_started").len(), told);
+
+    // One change set, held back by git's lock.
+    project.write(".git/index.lock", "");
+    project.shell("touch in").write("other", "2");
+    project.remove(".git/index.lock");
+    watcher.wait_finished("y", "done");
+    watcher.wait_idle();
+    let events = watcher.all();
+    let of = |task: &str| {
+        let finished = events.of("task_finished").into_iter();
+        let mut of = finished.filter(|event| event["task"] == task && event["run"] == told + 1);
+        (of.next().expect("it is told of").clone(), of.count())
+    };
+    let (x, others) = of("x");
+    let reason = x["reason"].as_str().unwrap_or_default();
+    assert!(others == 0 && reason.starts_with("not run again"), "{x}");
+    assert_eq!(x["allowed"], true, "{x}");
+    let (g, others) = of("g");
+    assert!(others == 0 && g["outcome"] == "done", "{g}");
+}
