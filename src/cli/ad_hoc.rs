@@ -27,7 +27,7 @@ pub(crate) fn watch(args: &Args, facts: &Facts) -> Result<Exit, Failure> {
         .map_err(|rejected| Failure::rejected(&rejected, facts.style_of_stderr()))?;
     let mut options = run::options(&args.common, facts, plan.settings())?;
     options.access = Access::ReadOnly;
-    options.watch.record.clone_from(&args.record);
+    run::record(&mut options, args);
     if args.postpone {
         options.watch.start = Start::AtFirstChange;
     }

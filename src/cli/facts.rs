@@ -104,6 +104,14 @@ impl Facts {
         }
     }
 
+    /// The files that stdout and stderr go to, where they do and the system says which.
+    pub(crate) fn redirected() -> impl Iterator<Item = PathBuf> {
+        ["/proc/self/fd/1", "/proc/self/fd/2"]
+            .into_iter()
+            .filter(|fd| std::fs::metadata(fd).is_ok_and(|found| found.is_file()))
+            .filter_map(|fd| std::fs::read_link(fd).ok())
+    }
+
     /// The user's own excludes file for git: `core.excludesFile` of `~/.gitconfig`, else git's
     /// default place. Needs no git.
     pub(crate) fn global_excludes() -> Option<PathBuf> {

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,7 +31,7 @@ use super::since;
 pub(crate) fn watch(args: &Args, facts: &Facts) -> Result<Exit, Failure> {
     let Project { root, file, plan } = Project::open(&args.common, facts)?;
     let mut options = options(&args.common, facts, plan.settings())?;
-    options.watch.record.clone_from(&args.record);
+    record(&mut options, args);
     if args.postpone {
         options.watch.start = Start::AtFirstChange;
     }
@@ -213,6 +213,7 @@ pub(crate) fn options(
             Failure::usage(format!("`--debounce {text}` is no duration"), Some(hint))
         })?),
     };
+    let events_to = common.events_to.iter().filter_map(|path| place_of(path));
     Ok(SessionOptions {
         jobs: jobs.resolve(facts.cores),
         failures_max,
@@ -227,11 +228,28 @@ pub(crate) fn options(
         exec: Facts::exec(),
         spill_dir: facts.temp_dir.clone(),
         global_excludes: Facts::global_excludes(),
+        own_files: events_to.chain(Facts::redirected()).collect(),
         watch: WatchSettings {
             debounce,
             start: Start::AtOnce,
             record: None,
         },
+    })
+}
+
+/// Notes where to record what the watch sees.
+pub(crate) fn record(options: &mut SessionOptions, args: &Args) {
+    let own = args.record.iter().filter_map(|path| place_of(path));
+    options.own_files.extend(own);
+    options.watch.record.clone_from(&args.record);
+}
+
+/// The absolute path without links of a file that is there or about to be made.
+fn place_of(path: &Path) -> Option<PathBuf> {
+    let there = path.canonicalize().ok();
+    there.or_else(|| {
+        let parent = Path::new(".").join(path.parent()?);
+        Some(parent.canonicalize().ok()?.join(path.file_name()?))
     })
 }
 

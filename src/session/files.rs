@@ -2,19 +2,42 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Session, SessionError};
 use crate::files::FileList;
 use crate::path::{RelPath, Root};
-use crate::pattern::PatternSet;
+use crate::pattern::{Effect, Pattern, PatternSet};
 use crate::schedule::{FileView, Files, Warning};
 use crate::watch::{self, Layout, ScanOptions};
 use crate::watchfile::Gitignore;
 
 /// The directory that holds our own state: never an input.
 pub(super) const STATE_DIR: &str = ".watchrun";
+
+/// What this program writes into the root beside that: never an input either.
+#[derive(Clone, Debug)]
+pub(super) struct OwnFiles(Vec<Pattern>);
+
+impl OwnFiles {
+    /// Those of `paths` that lie in `root`.
+    pub(super) fn new(root: &Root, paths: &[PathBuf]) -> Self {
+        let inside = paths.iter().filter_map(|path| root.relativize(path).ok());
+        let exclude = |path| Pattern::literal(path).with_effect(Effect::Exclude);
+        Self(inside.map(exclude).collect())
+    }
+
+    /// `wanted` without them.
+    pub(super) fn out_of(&self, wanted: &PatternSet) -> PatternSet {
+        if self.0.is_empty() {
+            return wanted.clone();
+        }
+        let patterns = wanted.patterns().iter().chain(&self.0);
+        PatternSet::new(patterns.cloned().collect())
+    }
+}
 
 /// Fewer files than this are looked at by one thread.
 pub(super) const SMALL: usize = 500;
@@ -23,6 +46,7 @@ pub(super) const SMALL: usize = 500;
 pub(super) struct ScanFiles {
     root: Root,
     options: ScanOptions,
+    own: OwnFiles,
     first: Arc<Files>,
     /// How many commands have ended since the first look.
     ended: AtomicU64,
@@ -66,14 +90,15 @@ fn files_of(listing: FileList, ignored: Vec<RelPath>) -> Arc<Files> {
 }
 
 impl ScanFiles {
-    /// Looks at everything that `options` select. Blocks.
-    fn new(root: &Root, options: ScanOptions) -> io::Result<(Self, Vec<Warning>)> {
+    /// Looks at everything that `options` select, which hold nothing of `own`. Blocks.
+    fn new(root: &Root, options: ScanOptions, own: OwnFiles) -> io::Result<(Self, Vec<Warning>)> {
         let scan = watch::scan(root, &options)?;
         let warnings = scan.warnings.iter().map(told).collect();
         Ok((
             Self {
                 root: root.clone(),
                 options,
+                own,
                 first: files_of(scan.files, scan.ignored),
                 ended: AtomicU64::new(0),
                 last: Mutex::default(),
@@ -86,7 +111,7 @@ impl ScanFiles {
     /// so is probably looked at once more.
     fn look(&self, ended: u64, wanted: &PatternSet, is_repeated: bool) -> Look {
         let options = ScanOptions {
-            select: Some(wanted.clone()),
+            select: Some(self.own.out_of(wanted)),
             ..self.options.clone()
         };
         let found = if is_repeated {
@@ -161,7 +186,7 @@ impl Session {
             root: self.root.clone(),
             source,
         };
-        ScanFiles::new(&self.root, self.scan_options()).map_err(failed)
+        ScanFiles::new(&self.root, self.scan_options(), self.own_files()).map_err(failed)
     }
 
     /// What a scan for this session takes in.
@@ -170,8 +195,18 @@ impl Session {
             gitignore: self.plan.settings().gitignore == Gitignore::Followed,
             global_excludes: self.options.global_excludes.clone(),
             excluded_names: vec![STATE_DIR.to_owned()],
-            select: Some(self.plan.interest(self.selection.ids())),
+            select: Some(self.interest()),
         }
+    }
+
+    /// Every path that could matter to what was asked for.
+    pub(super) fn interest(&self) -> PatternSet {
+        let wanted = self.plan.interest(self.selection.ids());
+        self.own_files().out_of(&wanted)
+    }
+
+    fn own_files(&self) -> OwnFiles {
+        OwnFiles::new(&self.root, &self.options.own_files)
     }
 }
 
@@ -181,7 +216,6 @@ mod tests {
 
     use super::*;
     use crate::path::RelDir;
-    use crate::pattern::Pattern;
 
     fn patterns(texts: &[&str]) -> PatternSet {
         let parse = |text: &&str| Pattern::parse(text, &RelDir::ROOT).unwrap();
@@ -208,7 +242,8 @@ mod tests {
         }
         fs::write(path(".ignore"), "ignored\n").unwrap();
         let root = Root::new(&temp.path().canonicalize().unwrap()).unwrap();
-        let (files, _) = ScanFiles::new(&root, ScanOptions::new()).unwrap();
+        let none = OwnFiles::new(&root, &[]);
+        let (files, _) = ScanFiles::new(&root, ScanOptions::new(), none).unwrap();
         let (c, h) = (patterns(&["*.c", "ignored"]), patterns(&["*.h"]));
         // Until the directory is old enough to be known by its times.
         let mut last = after_one_more(&files, &c);

@@ -29,6 +29,9 @@ pub struct SessionOptions {
     pub spill_dir: PathBuf,
     /// The user's global excludes file for git, if there is one.
     pub global_excludes: Option<PathBuf>,
+    /// Files that this program writes to, by absolute paths without links: never an input, and
+    /// never a change.
+    pub own_files: Vec<PathBuf>,
     /// How files are watched.
     pub watch: WatchSettings,
 }

@@ -240,7 +240,7 @@ impl Session {
             gitignore: settings.gitignore == Gitignore::Followed,
             global_excludes: self.options.global_excludes.clone(),
             excluded_names: vec![STATE_DIR.to_owned()],
-            select: Some(self.plan.interest(self.selection.ids())),
+            select: Some(self.interest()),
             backend: match settings.backend {
                 Backend::Auto => watch::Backend::Auto,
                 Backend::Native => watch::Backend::Native,

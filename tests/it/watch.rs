@@ -613,3 +613,44 @@ fn a_touch_tells_of_no_run_and_a_failure_that_stays_is_still_allowed() {
     let (g, others) = of("g");
     assert!(others == 0 && g["outcome"] == "done", "{g}");
 }
+
+#[test]
+fn what_is_written_by_order_of_the_command_line_is_no_input() {
+    for (events, record) in [("e", "sub/r"), ("./sub/../sub/e", "r"), ("link", "r")] {
+        let project = Project::with(
+            "[tasks]\nall = \"true\"\nsentinel = { run = \"true\", inputs = [\"sentinel\"] }\n",
+        );
+        project.git_init().write("sentinel", "0").write("sub/f", "");
+        project.shell("> sub/linked; ln -s sub/linked link");
+        let args = ["--events-to", events, "--record", record];
+        let mut watcher = Watcher::start(&project, args);
+        project.write("sentinel", "1");
+        watcher.expect_runs(&["all", "sentinel"]);
+        let all = watcher.stop();
+        assert_eq!(all.of("change_set").len(), 1, "{all}");
+        project.remove(record).write("sentinel", "2");
+        let run = project.run_json(["--events-to", events, "-j1"]);
+        run.ok().assert_ran(&["all", "sentinel"]);
+        let run = project.run_json(["--events-to", events]);
+        run.ok().events().assert_outcome("all", "fresh");
+    }
+}
+
+#[test]
+fn a_file_that_the_output_goes_to_is_no_input() {
+    let project = Project::with("tasks.all = \"echo noise >&2\"\n");
+    let program = env!("CARGO_BIN_EXE_watchrun");
+    for outcome in ["done", "fresh"] {
+        project.shell(&format!(
+            "{program} run --json > out; {program} list 2> err"
+        ));
+        let out = project.read("out");
+        assert!(out.contains(&format!("\"outcome\":\"{outcome}\"")), "{out}");
+        project.shell(&format!(
+            "{program} run > out 2> err; {program} run > out 2> err"
+        ));
+        let err = project.read("err");
+        assert!(!err.contains("stale") && err.contains("fresh"), "{err}");
+        project.remove("err");
+    }
+}
