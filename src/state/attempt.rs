@@ -135,7 +135,11 @@ impl Engine<'_> {
             return Ok(None);
         };
         let compared = self.compare(before, after)?;
-        Ok(compared.movement.after_failure(examined.moved_before()))
+        let moved = compared.movement.after_failure(examined.moved_before());
+        if moved.is_some() {
+            self.live.put_moved(&examined.task, compared.moved);
+        }
+        Ok(moved)
     }
 
     /// Records a run that succeeded, if its inputs are still what they were: `after` holds the
@@ -160,7 +164,9 @@ impl Engine<'_> {
             }));
         };
         let compared = self.compare(before, after)?;
-        if let Some(moved) = compared.movement.after_success(examined.moved_before()) {
+        let (before, earlier) = (examined.moved_before(), self.live.take_moved(&task.name));
+        if let Some(moved) = compared.movement.after_success(before, earlier.as_ref()) {
+            self.live.put_moved(&task.name, compared.moved);
             self.mark(examined, Attempt::Moved, moved.in_a_row);
             return Ok(Finished::Moved(moved));
         }

@@ -1,7 +1,7 @@
 //! What was last seen of tasks while watching: [`Live`], so that a change costs its own size.
 //!
-//! Holds the inputs of tasks that were examined with the paths that changed since; empty in a
-//! one-shot run. In memory alone.
+//! Holds the inputs of tasks that were examined with the paths that changed since, and which inputs
+//! moved in a run; in a one-shot run, no more than that. In memory alone.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,6 +10,7 @@ use crate::digest::Digest;
 use crate::task_id::TaskName;
 
 use super::tree::Tree;
+use super::verdict::PathSample;
 
 /// Inputs by task.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ struct Slot {
     seen: Option<Seen>,
     /// How often it was examined.
     looks: u64,
+    /// The inputs that moved in its last run.
+    moved: Option<PathSample>,
 }
 
 /// How often a task had been examined at some moment.
@@ -81,6 +84,16 @@ impl Live {
                 seen.success = Some((key, inputs));
             }
         });
+    }
+
+    /// Notes which inputs moved in a run that has to be done again.
+    pub(super) fn put_moved(&self, task: &TaskName, moved: PathSample) {
+        self.lock(|tasks| tasks.entry(task.clone()).or_default().moved = Some(moved));
+    }
+
+    /// Which inputs moved in the run before, if that is known.
+    pub(super) fn take_moved(&self, task: &TaskName) -> Option<PathSample> {
+        self.lock(|tasks| tasks.get_mut(task)?.moved.take())
     }
 
     fn lock<T>(&self, with: impl FnOnce(&mut HashMap<TaskName, Slot>) -> T) -> T {

@@ -47,12 +47,15 @@ impl Moved {
 
 impl Movement {
     /// What follows for a run that succeeded, when `before` runs in a row before it ended with
-    /// moved inputs; `None`: it is recorded. Pure.
+    /// moved inputs; `None`: it is recorded. `earlier` are those that moved in the run right before
+    /// it, where that is known. Pure.
     #[must_use]
-    pub fn after_success(self, before: u32) -> Option<Moved> {
+    pub fn after_success(self, before: u32, earlier: Option<&PathSample>) -> Option<Moved> {
+        let may_hold = |paths: &PathSample| earlier.is_none_or(|all| all.may_hold(paths));
         match self {
             // A second pass that changed nothing: the inputs are what the task makes of them.
-            Self::Touched(_) if before > 0 => None,
+            // Others than it wrote to before were touched by somebody else.
+            Self::Touched(paths) if before > 0 && may_hold(&paths) => None,
             Self::Still => None,
             Self::Touched(paths) | Self::Changed(paths) => Some(Moved::new(paths, before)),
         }
@@ -79,6 +82,8 @@ impl Moved {
 #[derive(Debug)]
 pub(super) struct After {
     pub(super) movement: Movement,
+    /// All inputs that were written to, whatever they hold now.
+    pub(super) moved: PathSample,
     /// For the next quick comparison, if all stats may stand for their content.
     pub(super) quick: Option<Digest>,
 }
@@ -121,6 +126,11 @@ pub(super) fn compare(
             _ => changed.push(&file.path),
         }
     }
+    let moved = changed.paths.iter().chain(&touched.paths);
+    let moved = PathSample {
+        paths: moved.cloned().collect(),
+        count: changed.count + touched.count,
+    };
     let movement = match (changed.is_empty(), touched.is_empty()) {
         (false, _) => Movement::Changed(changed),
         (true, false) => Movement::Touched(touched),
@@ -130,6 +140,7 @@ pub(super) fn compare(
     let is_trusted = is_trusted && !matches!(movement, Movement::Changed(_));
     Ok(After {
         movement,
+        moved,
         quick: is_trusted.then(|| quick::digest(after)),
     })
 }
@@ -153,12 +164,30 @@ mod tests {
     #[test]
     fn a_success_is_recorded_only_when_it_changed_nothing() {
         let (touched, changed) = (Movement::Touched(sample()), Movement::Changed(sample()));
-        check(Movement::Still.after_success(0), None);
-        check(Movement::Still.after_success(2), None);
-        check(touched.clone().after_success(0), Some(1));
-        check(touched.after_success(1), None);
-        check(changed.clone().after_success(0), Some(1));
-        check(changed.after_success(1), Some(2));
+        check(Movement::Still.after_success(0, None), None);
+        check(Movement::Still.after_success(2, None), None);
+        check(touched.clone().after_success(0, None), Some(1));
+        check(touched.after_success(1, None), None);
+        check(changed.clone().after_success(0, None), Some(1));
+        check(changed.after_success(1, None), Some(2));
+    }
+
+    #[test]
+    fn a_second_pass_writes_only_to_what_the_first_one_wrote_to() {
+        let path = |name: &str| RelPath::new(name.as_bytes()).unwrap();
+        let paths = |names: &[&str]| {
+            let paths: Vec<RelPath> = names.iter().map(|name| path(name)).collect();
+            paths.iter().collect::<PathSample>()
+        };
+        let after = |touched: &[&str], earlier: &PathSample| {
+            Movement::Touched(paths(touched)).after_success(1, Some(earlier))
+        };
+        check(after(&["a"], &paths(&["b", "a"])), None);
+        check(after(&["a", "b"], &paths(&["b", "a"])), None);
+        check(after(&["a", "c"], &paths(&["b", "a"])), Some(2));
+        check(after(&["c"], &PathSample::default()), Some(2));
+        // Where not all are known, it is taken on trust.
+        check(after(&["a"], &sample()), None);
     }
 
     #[test]

@@ -153,6 +153,14 @@ impl PathSample {
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
+
+    /// Whether all paths of `other` may be among these: `false` is certain, `true` only where all
+    /// of these are known.
+    pub fn may_hold(&self, other: &Self) -> bool {
+        let is_complete = self.paths.len() == self.count;
+        let holds = |path: &RelPath| self.paths.contains(path);
+        !is_complete || (other.count <= self.count && other.paths.iter().all(holds))
+    }
 }
 
 impl<'a> FromIterator<&'a RelPath> for PathSample {

@@ -66,6 +66,23 @@ fn a_formatter_that_comes_to_rest_is_recorded_on_the_second_pass() {
 }
 
 #[test]
+fn a_second_pass_does_not_excuse_a_touch_of_another_input() {
+    let world = World::new();
+    let engine = world.engine();
+    let run = |start, during: &dyn Fn(&World)| {
+        let examined = world.examine(&engine);
+        moved(&world.run(&engine, examined, start, during))
+    };
+    let edit = |world: &World| world.edit("src/a", "edited");
+    // Perhaps with another content in between, which the command has read.
+    let touch =
+        |path: &'static str| move |world: &World| world.edit(path, &world.content(path).unwrap());
+    assert_eq!(run(Start::Anew, &edit), "again: src/a");
+    assert_eq!(run(Start::Again, &touch("src/b")), "again: src/b");
+    assert_eq!(run(Start::Again, &touch("src/b")), "recorded");
+}
+
+#[test]
 fn a_task_that_never_rests_is_stopped_after_three_runs() {
     let world = World::new();
     let engine = world.engine();
