@@ -280,7 +280,7 @@ impl Driver {
         };
         let tasks: Vec<_> = tasks.into_iter().filter_map(of).collect();
         let ports = Arc::clone(&self.ports);
-        rayon::spawn(move || {
+        parallel::spawn(move || {
             ports.engine.warm();
             for (assignment, examined) in tasks {
                 step::prepare_inputs(&ports, &assignment, &examined);
@@ -366,7 +366,7 @@ impl Driver {
     fn check_some(&mut self, quick_checks: &mut usize) -> bool {
         // A worker that waits for its part of a scan takes on further checks, one inside the
         // other: the number bounds its stack.
-        let checks_max = 4 * rayon::current_num_threads();
+        let checks_max = 4 * parallel::n_threads();
         let mut any = false;
         while self.checks < checks_max
             && *quick_checks > 0
