@@ -4,9 +4,11 @@
 //! that neither Ctrl-C nor the stop of a tree reaches it. It holds the reading end of a pipe whose
 //! only writing end is here, and sleeps until that end is closed: by a byte first when all is well,
 //! without one when this process was killed. Then it reads the table of leaders (shared memory
-//! that this process keeps up to date, so a command costs no message), kills their groups and
-//! every process whose environment bears the session's mark, and looks again until none is left.
+//! that this process keeps up to date, so a command costs no message), kills their groups, every
+//! process whose environment bears the session's mark and what descends from one of these, and
+//! looks again until none is left.
 
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
@@ -58,17 +60,15 @@ pub fn main(arguments: &[OsString], input: impl Read + AsFd) -> Result<(), Helpe
         .filter_map(|argument| argument.to_str())
         .collect();
     match texts[..] {
-        ["guard", session, login, group] if arguments.len() == 4 => {
+        ["guard", session, login, group, parent] if arguments.len() == 5 => {
             let number = |text: &str| text.parse().map_err(|_| HelperError::Arguments);
-            let (login, group) = (number(login)?, number(group)?);
-            guard(
-                &Ward {
-                    session,
-                    login,
-                    group,
-                },
-                input,
-            )
+            let ward = Ward {
+                session,
+                login: number(login)?,
+                group: number(group)?,
+                parent: number(parent)?,
+            };
+            guard(&ward, input)
         }
         [terminal::TAKE_BACK, group] if arguments.len() == 2 => {
             let group: i32 = group.parse().map_err(|_| HelperError::Arguments)?;
@@ -91,8 +91,9 @@ impl Guardian {
     pub(super) fn start(words: &[OsString], registry: &Registry) -> io::Result<Self> {
         let (input, life) = pipe_with(PipeFlags::CLOEXEC)?;
         let stat = Stat::own()?;
-        let [login, group] = [stat.session, stat.group].map(|id| id.to_string());
-        let own = ["guard", registry.session(), &login, &group];
+        let ids = [stat.session, stat.group, stat.parent];
+        let [login, group, parent] = ids.map(|id| id.to_string());
+        let own = ["guard", registry.session(), &login, &group, &parent];
         let words = [words, &own.map(OsString::from)].concat();
         let helper = Helper::start(&words, input, registry.open_table()?, 0)?;
         registry.add_helper(helper.pid());
@@ -112,6 +113,9 @@ impl Guardian {
 /// A process group and the session it must be in: its number alone may have been used again.
 type Group = (i32, i32);
 
+/// A process and when it started: its number alone may have been used again.
+type Process = (Pid, u64);
+
 /// Whose processes are to be killed.
 struct Ward<'a> {
     /// What the ids of its trees start with.
@@ -120,6 +124,8 @@ struct Ward<'a> {
     login: i32,
     /// Its own process group, which none of them leads.
     group: i32,
+    /// Who started it.
+    parent: i32,
 }
 
 fn guard(ward: &Ward<'_>, mut input: impl Read) -> Result<(), HelperError> {
@@ -156,27 +162,24 @@ fn read_groups(table: &File) -> Vec<i32> {
 impl Ward<'_> {
     /// Kills all that belongs to it, again and again until nothing new comes up.
     fn kill(&self, leaders: Vec<i32>) {
-        let mut groups: Vec<Group> = leaders
+        let mut groups: HashSet<Group> = leaders
             .into_iter()
-            .filter(|leader| *leader > 0)
+            .filter(|leader| *leader > 0 && *leader != self.group)
             .flat_map(|leader| [(leader, self.login), (leader, leader)])
             .collect();
-        let mut killed = Vec::new();
+        let mut killed = HashSet::new();
         let mut looks_empty = 0;
         while looks_empty < EMPTY_LOOKS {
             looks_empty += 1;
-            let own: Vec<Pid> = procfs::processes()
-                .into_iter()
-                .filter(|pid| !killed.contains(pid) && self.owns(*pid, &groups))
-                .collect();
-            // A group may have been too young for the table. With a marked process in it, all of
-            // it is ours, and that must be known before the marked one is killed.
-            let stats = own.into_iter().filter_map(Stat::of);
-            groups.extend(stats.map(|stat| (stat.group, stat.session)));
-            groups.retain(|(group, _)| *group != self.group);
-            for pid in procfs::processes() {
-                if !killed.contains(&pid) && self.kill_if_own(pid, &groups) {
-                    killed.push(pid);
+            let own = self.look(&mut groups);
+            // Looked at once more, each right before it is killed: of one that forks and ends all
+            // the time, those that were found are gone by now.
+            for (pid, stat) in self.processes() {
+                let process = (pid, stat.started);
+                let is_known = own.get(&pid) == Some(&stat.started) || is_in(&stat, &groups);
+                let is_own = is_known || self.is_marked(pid);
+                if is_own && !killed.contains(&process) && kill(process) {
+                    killed.insert(process);
                     looks_empty = 0;
                 }
             }
@@ -185,28 +188,70 @@ impl Ward<'_> {
         }
     }
 
-    fn kill_if_own(&self, pid: Pid, groups: &[Group]) -> bool {
-        if pid == getpid() || !self.owns(pid, groups) {
-            return false;
+    /// The processes that belong to it, by their mark, their group or their descent, and when they
+    /// started. To be known before the first is killed: with it goes what tells of the others.
+    ///
+    /// Adds their groups to `groups`: one may have been too young for the table.
+    fn look(&self, groups: &mut HashSet<Group>) -> HashMap<Pid, u64> {
+        let mut others: Vec<(Pid, Stat)> = self.processes().collect();
+        let mut own = HashMap::new();
+        let is_own = |(pid, _): &mut (Pid, Stat)| self.is_marked(*pid);
+        let mut found: Vec<(Pid, Stat)> = others.extract_if(.., is_own).collect();
+        loop {
+            for (pid, stat) in found {
+                own.insert(pid, stat.started);
+                if stat.group != self.group {
+                    groups.insert((stat.group, stat.session));
+                }
+            }
+            let is_own = |(_, stat): &mut (Pid, Stat)| is_in(stat, groups) || is_child(stat, &own);
+            found = others.extract_if(.., is_own).collect();
+            if found.is_empty() {
+                return own;
+            }
         }
-        let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
-            return false;
-        };
-        // Race: the number may have become another process's before it was opened.
-        self.owns(pid, groups) && pidfd_send_signal(&pidfd, Signal::KILL).is_ok()
     }
 
-    fn owns(&self, pid: Pid, groups: &[Group]) -> bool {
-        let Some(stat) = Stat::of(pid).filter(|stat| !stat.is_zombie) else {
-            return false;
-        };
-        if groups.contains(&(stat.group, stat.session)) {
-            return true;
-        }
+    /// All that live, but for those that are none of its own whatever they look like.
+    fn processes(&self) -> impl Iterator<Item = (Pid, Stat)> {
+        let spares =
+            |pid: Pid| pid == getpid() || pid == Pid::INIT || pid.as_raw_pid() == self.parent;
+        procfs::processes()
+            .into_iter()
+            .filter(move |pid| !spares(*pid))
+            .filter_map(|pid| Some((pid, Stat::of(pid)?)))
+            .filter(|(_, stat)| !stat.is_zombie)
+    }
+
+    fn is_marked(&self, pid: Pid) -> bool {
         let is_own = |element: &[u8]| {
             let rest = element.strip_prefix(self.session.as_bytes());
             rest.is_some_and(|rest| rest.first() == Some(&b'.'))
         };
         procfs::mark_of(pid, is_own) == Mark::Own
     }
+}
+
+fn is_in(stat: &Stat, groups: &HashSet<Group>) -> bool {
+    groups.contains(&(stat.group, stat.session))
+}
+
+/// Whether it is a child of one of `parents`, which are given with the time of their start.
+fn is_child(stat: &Stat, parents: &HashMap<Pid, u64>) -> bool {
+    let parent = Pid::from_raw(stat.parent.max(0));
+    // Race: its number may have been used again since, and before its child was looked at.
+    let is_same = |parent: &Pid| {
+        let since = parents.get(parent);
+        since.is_some_and(|since| Stat::of(*parent).is_some_and(|now| now.started == *since))
+    };
+    parent.as_ref().is_some_and(is_same)
+}
+
+fn kill((pid, started): Process) -> bool {
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return false;
+    };
+    // Race: the number may have become another process's before it was opened.
+    let is_same = Stat::of(pid).is_some_and(|stat| stat.started == started);
+    is_same && pidfd_send_signal(&pidfd, Signal::KILL).is_ok()
 }

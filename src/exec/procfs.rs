@@ -26,6 +26,9 @@ pub(super) struct Stat {
     pub(super) session: i32,
     /// Whether its session has a terminal.
     pub(super) has_terminal: bool,
+    /// When it started, in ticks of the system's clock. With its number it names a process that no
+    /// later one is mistaken for.
+    pub(super) started: u64,
 }
 
 impl Stat {
@@ -65,6 +68,8 @@ impl Stat {
             group: number()?,
             session: number()?,
             has_terminal: number()? != 0,
+            // Fourteen more stand between the two.
+            started: fields.nth(14)?.parse().ok()?,
         })
     }
 }
@@ -235,12 +240,15 @@ mod tests {
             group: 8,
             session: 9,
             has_terminal: false,
+            started: 77,
         };
-        assert_eq!(stat("12 (sh) S 7 8 9 0 -1"), Some(expected));
-        assert_eq!(stat("12 (a) S 1 (b) R 7 8 9 0"), Some(expected));
-        assert!(stat("12 (sh) Z 7 8 9 0 -1").unwrap().is_zombie);
-        assert!(stat("12 (sh) S 7 8 9 34816 9").unwrap().has_terminal);
-        assert_eq!(stat("12 (sh) S 7 8"), None);
+        let rest = "-1 4194560 101 0 0 0 1 2 3 4 20 0 1 0 77 9 8";
+        let with = |start: &str| stat(&format!("{start} {rest}"));
+        assert_eq!(with("12 (sh) S 7 8 9 0"), Some(expected));
+        assert_eq!(with("12 (a) S 1 (b) S 7 8 9 0"), Some(expected));
+        assert!(with("12 (sh) Z 7 8 9 0").unwrap().is_zombie);
+        assert!(with("12 (sh) S 7 8 9 34816").unwrap().has_terminal);
+        assert_eq!(stat("12 (sh) S 7 8 9 0 -1"), None);
         assert_eq!(stat(""), None);
     }
 

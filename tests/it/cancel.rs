@@ -121,6 +121,26 @@ fn a_killed_watchrun_leaves_nobody_behind() {
 }
 
 #[test]
+fn a_killed_watchrun_leaves_nobody_behind_who_hides_below_one_of_its_processes() {
+    let project = Project::new();
+    let here = project.fifo("here");
+    project.write(
+        "hidden.sh",
+        format!("{}\nexec sleep 1000\n", here.say("here")),
+    );
+    // It has no mark, is in no group of ours, and its parent lives.
+    project.watchfile(
+        "[tasks.hider]\nrun = 'env -i PATH=\"$PATH\" setsid sh hidden.sh & sleep 1000'\ninputs = []\n",
+    );
+    let mut watcher = Watcher::launch(&project, ["run"]);
+    here.hear();
+    let tree = commands_in(project.root());
+    watcher.signal(Signal::KILL);
+    assert_eq!(watcher.wait_exit(), None);
+    tree.into_iter().for_each(wait_gone);
+}
+
+#[test]
 fn a_change_stops_a_stale_run_and_its_successor_starts_after_its_death() {
     let project = Project::new();
     let (here, go) = (project.fifo("here"), project.fifo("go"));
