@@ -329,6 +329,21 @@ fn a_fork_storm_dies() {
 }
 
 #[test]
+fn what_forks_and_ends_all_the_time_is_killed_after_the_grace() {
+    let bench = Bench::new();
+    let script = "[ $1 -gt 0 ] || { echo > outlived; exit; }\nsh hop $(($1-1)) & exit\n";
+    fs::write(bench.path("hop"), script).unwrap();
+    let line = "trap '' TERM; for i in 1 2 3 4 5 6 7 8 9 10; do \
+                sh hop 1000 & setsid sh hop 1000 & done; echo ready; sleep 1000; sleep 1000";
+    let mut command = bench.shell(line);
+    command.stop.grace = Duration::from_millis(50);
+    let ended = bench.run_until_ready(&command, Cancel::cancel);
+    assert!(matches!(ended, Ended::Cancelled), "{ended:?}");
+    assert!(!bench.path("outlived").exists());
+    assert_eq!(marked_processes(bench.dir.path()), Vec::<i32>::new());
+}
+
+#[test]
 fn cancelled_trees_leave_no_survivors() {
     let bench = Bench::new();
     let line = "trap '' TERM; setsid sh -c \"trap '' TERM; sleep 1000\" & \

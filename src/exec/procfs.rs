@@ -5,13 +5,16 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 
 use rustix::process::Pid;
 
 use crate::exec::TREE_VARIABLE;
+
+/// How often the list of our children is read until two readings agree.
+const READINGS_MAX: usize = 8;
 
 /// What `/proc/PID/stat` says, as far as we need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +54,11 @@ impl Stat {
 
     /// `None` when there is no such process.
     pub(super) fn of(pid: Pid) -> Option<Self> {
-        let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
-        Self::parse(&text)
+        // It takes far less; one reading of a file of this kind gives all of it.
+        let mut text = [0; 2048];
+        let mut file = File::open(format!("/proc/{pid}/stat")).ok()?;
+        let len = file.read(&mut text).ok()?;
+        Self::parse(text.get(..len)?)
     }
 
     fn parse(text: &[u8]) -> Option<Self> {
@@ -175,30 +181,44 @@ impl Children {
         )
     }
 
-    /// Reads them. An orphan that is there throughout is in it.
-    pub(super) fn read(&self) -> Vec<Pid> {
+    /// Reads them.
+    pub(super) fn read(&self) -> Listing {
         match self {
             Self::Listed(file) => {
                 // Race: the kernel may leave some out when others end while it writes the list.
                 // It never says "none" when there is one, and two equal lists in a row mean that
                 // none ended meanwhile.
-                let mut list = read_list(file);
-                while !list.is_empty() {
-                    let again = read_list(file);
-                    if again == list {
+                let mut pids = read_list(file);
+                let mut is_complete = pids.is_empty();
+                for _ in 1..READINGS_MAX {
+                    if is_complete {
                         break;
                     }
-                    list = again;
+                    let again = read_list(file);
+                    is_complete = again == pids;
+                    pids = again;
                 }
-                list
+                Listing { pids, is_complete }
             }
             Self::Searched(own) => {
                 let own = own.as_raw_pid();
                 let is_child = |pid: &Pid| Stat::of(*pid).is_some_and(|stat| stat.parent == own);
-                processes().into_iter().filter(is_child).collect()
+                Listing {
+                    pids: processes().into_iter().filter(is_child).collect(),
+                    is_complete: true,
+                }
             }
         }
     }
+}
+
+/// The children of this process.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pub(super) pids: Vec<Pid>,
+    /// Whether an orphan that was there throughout is in it. Not while others keep coming and
+    /// going.
+    pub(super) is_complete: bool,
 }
 
 fn read_list(file: &File) -> Vec<Pid> {

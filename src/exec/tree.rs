@@ -6,22 +6,35 @@
 //! our children belongs to it. A child belongs to it by its group, by the mark in its environment,
 //! or by holding the tree's output pipe.
 
+use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, kill_process_group, pidfd_open,
     pidfd_send_signal, waitid,
 };
 
 use crate::exec::executor::Orphans;
-use crate::exec::procfs::{self, Children, Mark, Stat};
+use crate::exec::procfs::{self, Children, Listing, Mark, Stat};
 use crate::exec::registry::{Known, Registry};
 
 /// How often an empty environment is read again: a program that is being replaced shows one.
 const EMPTY_LOOKS_MAX: usize = 5;
+
+/// How often our children are listed in a row while each time something new is found. A tree that
+/// forks all the time must not keep its watcher from the clock.
+const LISTINGS_MAX: usize = 4;
+
+/// How many children are examined at once, and for how long until the watcher has to look at its
+/// own clock: between many forks each may take milliseconds.
+const EXAMINED_MAX: usize = 32;
+const EXAMINED_FOR: Duration = Duration::from_millis(10);
+
+/// Reap it if it has ended.
+const REAP: WaitIdOptions = WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG);
 
 /// What is found out about a tree through this process as a whole.
 #[derive(Debug)]
@@ -40,11 +53,36 @@ pub(super) struct Tree<'a> {
     pipe: Option<u64>,
     members: Vec<Member>,
     /// Other groups, with their sessions, that a process with the tree's mark is in.
-    groups: Vec<(i32, i32)>,
+    groups: HashSet<(i32, i32)>,
     /// Descendants outside the group that were asked to end before they were our children.
     asked: Vec<Pid>,
     /// Members that may not be killed: they run as another user.
     unreachable: Vec<Pid>,
+    /// The listed children that are still to be examined, the newest last.
+    rest: Vec<Pid>,
+    /// Whether something ended since they were listed.
+    has_changed: bool,
+    /// Whether what was found need not be all.
+    is_restless: bool,
+    /// Whether it is being killed: then so is whatever comes to light.
+    is_doomed: bool,
+    /// The other groups that were killed in this pass.
+    shot: HashSet<i32>,
+    /// The number of this process, and its group.
+    own: i32,
+    own_group: Option<i32>,
+}
+
+/// What a look finds out about a child of this process.
+enum Finding {
+    /// It belongs to the tree, and may be in its group.
+    Member { is_in_group: bool },
+    /// It does not.
+    Stranger,
+    /// It may, and can be told from others in a moment.
+    Doubtful,
+    /// It ended, and may have left its own children to us.
+    Gone,
 }
 
 /// A child of this process that belongs to the tree. Not reaped, so its number is its own.
@@ -67,62 +105,126 @@ impl<'a> Tree<'a> {
             id,
             pipe,
             members: Vec::new(),
-            groups: Vec::new(),
+            groups: HashSet::new(),
             asked: Vec::new(),
             unreachable: Vec::new(),
+            rest: Vec::new(),
+            has_changed: false,
+            is_restless: false,
+            is_doomed: false,
+            shot: HashSet::new(),
+            own: 0,
+            own_group: None,
         }
     }
 
-    /// Looks again at what of it is among our children, and reaps what has ended.
+    /// Looks again at what of it is among our children, and reaps what has ended. Bounded work: of
+    /// a tree that changes all the time it is not the whole truth, see [`is_restless`].
+    ///
+    /// [`is_restless`]: Self::is_restless
     pub(super) fn refresh(&mut self) {
+        let start = Instant::now();
+        let mut listings = 0;
         loop {
+            if self.rest.is_empty() {
+                listings += 1;
+                self.list();
+            }
             self.look();
-            let before = self.members.len();
-            self.members.retain(|member| !reap(member.pid));
-            // Race: one that ended after the look left its own children to us.
-            if self.members.len() == before {
-                return;
+            // Race: one that ended after it was listed left its own children to us.
+            self.is_restless = self.has_changed || !self.rest.is_empty();
+            let is_enough = listings == LISTINGS_MAX && self.rest.is_empty();
+            if !self.is_restless || is_enough || start.elapsed() >= EXAMINED_FOR {
+                break;
             }
         }
     }
 
+    /// Examines the next of the listed children, the newest first: they are more likely to live.
     fn look(&mut self) {
-        let children = self.kin.children.read();
-        self.members.retain(|member| children.contains(&member.pid));
-        loop {
+        if !self.rest.is_empty() {
+            let left = self.rest.len().saturating_sub(EXAMINED_MAX);
+            let mut part = self.rest.split_off(left);
+            part.reverse();
+            self.admit(part, left > 0);
+        }
+        let before = self.members.len();
+        self.members.retain(|member| !reap(&member.pidfd));
+        self.has_changed |= self.members.len() < before;
+    }
+
+    /// Lists the children of this process that need be examined.
+    fn list(&mut self) {
+        let Listing { pids, is_complete } = self.kin.children.read();
+        self.has_changed = !is_complete;
+        if is_complete && !self.members.is_empty() {
+            let children: HashSet<Pid> = pids.iter().copied().collect();
+            self.members.retain(|member| children.contains(&member.pid));
+        }
+        let known = self.members.iter().map(|member| member.pid);
+        let known: HashSet<Pid> = known.chain(self.unreachable.iter().copied()).collect();
+        self.rest = pids;
+        self.rest
+            .retain(|pid| !known.contains(pid) && self.kin.registry.knows(*pid) != Known::Yes);
+    }
+
+    /// Takes in what of `children` belongs to the tree; `is_part` when there are others.
+    fn admit(&mut self, mut children: Vec<Pid>, is_part: bool) {
+        self.own = getpid().as_raw_pid();
+        self.own_group = Stat::own().ok().map(|own| own.group);
+        for look in 1..=EMPTY_LOOKS_MAX {
             let groups = self.groups.len();
-            self.admit(&children);
+            let mut is_doubtful = false;
+            children.retain(|pid| {
+                match self.examine(*pid, look == EMPTY_LOOKS_MAX) {
+                    Finding::Member { is_in_group } => self.take_in(*pid, is_in_group),
+                    Finding::Gone => self.has_changed = true,
+                    Finding::Doubtful => {
+                        is_doubtful = true;
+                        return true;
+                    }
+                    Finding::Stranger => return true,
+                }
+                false
+            });
+            let has_grown = self.groups.len() > groups;
+            self.has_changed |= has_grown && is_part;
             // A process without a mark may be in the group of one that has only now been found.
-            if self.groups.len() == groups {
-                return;
+            if !is_doubtful && !has_grown {
+                break;
+            }
+            if is_doubtful && look < EMPTY_LOOKS_MAX {
+                pause(Duration::from_millis(1));
             }
         }
     }
 
-    fn admit(&mut self, children: &[Pid]) {
-        for &pid in children {
-            let known = pid == self.leader || self.unreachable.contains(&pid);
-            if known || self.members.iter().any(|member| member.pid == pid) {
-                continue;
-            }
-            let Some(is_in_group) = self.belongs(pid) else {
-                continue;
-            };
+    fn take_in(&mut self, pid: Pid, is_in_group: bool) {
+        let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
             // It can only fail for want of descriptors; the next look tries again.
-            if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) {
-                self.members.push(Member {
-                    pid,
-                    pidfd,
-                    is_in_group,
-                    was_asked: false,
-                });
-            }
+            self.has_changed = true;
+            return;
+        };
+        if self.is_doomed && pidfd_send_signal(&pidfd, Signal::KILL) == Err(Errno::PERM) {
+            self.unreachable.push(pid);
+            return;
         }
+        self.members.push(Member {
+            pid,
+            pidfd,
+            is_in_group,
+            was_asked: false,
+        });
     }
 
     /// Whether nothing but the leader is left, as of the last look.
     pub(super) fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.members.is_empty() && !self.is_restless
+    }
+
+    /// Whether it has to be looked again at once: it changes all the time.
+    pub(super) fn is_restless(&self) -> bool {
+        self.is_restless
     }
 
     /// Descriptors that become readable when one of those left has ended.
@@ -166,8 +268,12 @@ impl<'a> Tree<'a> {
     /// Kills the group and every member. `false` when the leader may not be killed: it runs as
     /// another user.
     pub(super) fn kill(&mut self) -> bool {
+        if !self.is_doomed {
+            self.is_doomed = true;
+            self.rest.clear();
+        }
+        self.shot.clear();
         let leader = kill_process_group(self.leader, Signal::KILL);
-        self.refresh();
         let unreachable = &mut self.unreachable;
         self.members.retain(|member| {
             let refused = pidfd_send_signal(&member.pidfd, Signal::KILL) == Err(Errno::PERM);
@@ -176,75 +282,119 @@ impl<'a> Tree<'a> {
             }
             !refused
         });
+        let outside = self.members.iter().filter(|member| !member.is_in_group);
+        let stats: Vec<Stat> = outside.filter_map(|member| Stat::of(member.pid)).collect();
+        for stat in stats {
+            self.shoot(stat);
+        }
+        // Kills what is new, each as soon as it is found: one that forks and ends all the time is
+        // gone a moment later.
+        self.refresh();
         leader != Err(Errno::PERM)
     }
 
     /// Kills and reaps orphans that no tree can be named for: they left their group, closed their
     /// output and emptied their environment. Only right when no other tree is alive.
-    pub(super) fn kill_unclaimed(&self) {
+    pub(super) fn kill_unclaimed(&mut self) {
         if self.kin.orphans == Orphans::Marked {
             return;
         }
         loop {
-            let mut unclaimed = self.kin.children.read();
+            let mut unclaimed = self.kin.children.read().pids;
             unclaimed.retain(|pid| *pid != self.leader && !self.unreachable.contains(pid));
-            unclaimed.retain(|pid| self.is_orphan(*pid) && self.mark_of(*pid) != Mark::Other);
+            if unclaimed.is_empty() {
+                return;
+            }
+            self.own_group = Stat::own().ok().map(|own| own.group);
+            let is_orphan = |pid| Stat::of(pid).is_some_and(|stat| self.is_orphan(pid, stat));
+            unclaimed.retain(|pid| is_orphan(*pid) && self.mark_of(*pid) != Mark::Other);
             // A child that cannot be waited for is not one of ours after all.
             unclaimed.retain(|pid| {
                 let pidfd = pidfd_open(*pid, PidfdFlags::empty());
                 pidfd.is_ok_and(|pidfd| pidfd_send_signal(&pidfd, Signal::KILL).is_ok())
             });
             let wait = |pid: &Pid| waitid(WaitId::Pid(*pid), WaitIdOptions::EXITED).is_ok();
-            if !unclaimed.iter().any(wait) {
+            if unclaimed.iter().filter(|pid| wait(pid)).count() == 0 {
                 return;
             }
         }
     }
 
-    /// Whether our child `pid` belongs to the tree, and if so whether it is in its group.
-    fn belongs(&mut self, pid: Pid) -> Option<bool> {
-        let stat = Stat::of(pid)?;
-        let group = (stat.group, stat.session);
-        if stat.group == self.leader.as_raw_pid() {
-            return Some(true);
-        }
-        if self.groups.contains(&group) {
-            return Some(false);
-        }
-        let of_another = Pid::from_raw(stat.group.max(0));
-        if of_another.is_some_and(|leader| self.kin.registry.knows(leader) == Known::Yes) {
-            return None;
-        }
-        if stat.is_zombie {
-            // Its environment is gone with its memory. Nobody else will ever reap it.
-            let is_orphan = self.kin.orphans == Orphans::All && self.is_orphan(pid);
-            return (is_orphan || self.asked.contains(&pid)).then_some(false);
-        }
-        let mark = self.mark_of(pid);
-        match mark {
-            Mark::Own => {
-                if is_outside_own_group(stat) {
-                    self.groups.push(group);
-                }
-                Some(false)
+    /// Finds out whether our child `pid` belongs to the tree, and reaps it if it has ended.
+    /// `is_last`: it will not be looked at again for a doubt.
+    fn examine(&mut self, pid: Pid, is_last: bool) -> Finding {
+        // Race: somebody else may have reaped it since it was listed.
+        let is_child = |stat: &Stat| stat.parent == self.own;
+        let Some(stat) = Stat::of(pid).filter(is_child) else {
+            return Finding::Gone;
+        };
+        let finding = self.kinship(pid, stat, is_last);
+        if let Finding::Member { .. } = finding {
+            if self.is_doomed {
+                self.shoot(stat);
             }
-            Mark::Other => None,
-            Mark::None | Mark::Empty => self.holds_pipe(pid).then_some(false),
+            if stat.is_zombie {
+                let _reaped = waitid(WaitId::Pid(pid), REAP);
+                return Finding::Gone;
+            }
+        }
+        finding
+    }
+
+    /// Kills the group of a member that is outside of the tree's own, if the mark says that it is
+    /// the tree's. Its number is not free, since the member is our child and not reaped.
+    fn shoot(&mut self, stat: Stat) {
+        let is_marked = self.groups.contains(&(stat.group, stat.session));
+        if is_marked && self.shot.insert(stat.group) {
+            let group = Pid::from_raw(stat.group.max(0));
+            let _gone = group.map(|group| kill_process_group(group, Signal::KILL));
         }
     }
 
-    /// Whether our child `pid`, which has no mark, gives itself away by the tree's pipe.
-    fn holds_pipe(&self, pid: Pid) -> bool {
-        // Race: a process that is just being started has a copy of all our descriptors, and no
-        // mark yet. It is known a moment later.
-        for _ in 0..EMPTY_LOOKS_MAX {
-            if self.kin.registry.knows(pid) != Known::Perhaps {
-                break;
-            }
-            pause(Duration::from_millis(1));
+    fn kinship(&mut self, pid: Pid, stat: Stat, is_last: bool) -> Finding {
+        let group = (stat.group, stat.session);
+        if stat.group == self.leader.as_raw_pid() {
+            return Finding::Member { is_in_group: true };
         }
-        let holds = |inode| self.is_orphan(pid) && procfs::holds_pipe(pid, inode);
-        self.pipe.is_some_and(holds)
+        let member = Finding::Member { is_in_group: false };
+        if self.groups.contains(&group) {
+            return member;
+        }
+        let of_another = Pid::from_raw(stat.group.max(0));
+        if of_another.is_some_and(|leader| self.kin.registry.knows(leader) == Known::Yes) {
+            return Finding::Stranger;
+        }
+        if stat.is_zombie {
+            // Its environment is gone with its memory. Nobody else will ever reap it.
+            let is_orphan = self.kin.orphans == Orphans::All && self.is_orphan(pid, stat);
+            let is_own = is_orphan || self.asked.contains(&pid);
+            return if is_own { member } else { Finding::Stranger };
+        }
+        match procfs::mark_of(pid, |element| element == self.id.as_bytes()) {
+            Mark::Own => {
+                if self.is_outside_own_group(stat) {
+                    self.groups.insert(group);
+                }
+                member
+            }
+            Mark::Other => Finding::Stranger,
+            Mark::Empty if !is_last => Finding::Doubtful,
+            // Race: a process that is just being started has a copy of all our descriptors, and no
+            // mark yet. It is known a moment later.
+            Mark::None | Mark::Empty
+                if !is_last && self.kin.registry.knows(pid) == Known::Perhaps =>
+            {
+                Finding::Doubtful
+            }
+            Mark::None | Mark::Empty => {
+                let holds = |inode| self.is_orphan(pid, stat) && procfs::holds_pipe(pid, inode);
+                if self.pipe.is_some_and(holds) {
+                    member
+                } else {
+                    Finding::Stranger
+                }
+            }
+        }
     }
 
     fn mark_of(&self, pid: Pid) -> Mark {
@@ -261,8 +411,12 @@ impl<'a> Tree<'a> {
 
     /// Whether our child `pid` was adopted rather than started by this process. What the program
     /// that we are part of starts by itself is in its own group, unless it says otherwise.
-    fn is_orphan(&self, pid: Pid) -> bool {
-        self.kin.registry.knows(pid) == Known::No && Stat::of(pid).is_some_and(is_outside_own_group)
+    fn is_orphan(&self, pid: Pid, stat: Stat) -> bool {
+        self.kin.registry.knows(pid) == Known::No && self.is_outside_own_group(stat)
+    }
+
+    fn is_outside_own_group(&self, stat: Stat) -> bool {
+        self.own_group.is_some_and(|own| own != stat.group)
     }
 
     /// The living descendants of the leader that are not in its group.
@@ -289,17 +443,9 @@ impl<'a> Tree<'a> {
     }
 }
 
-fn is_outside_own_group(stat: Stat) -> bool {
-    Stat::own().is_ok_and(|own| own.group != stat.group)
-}
-
-/// Reaps our child `pid` if it has ended; then its number is free.
-fn reap(pid: Pid) -> bool {
-    let ended = waitid(
-        WaitId::Pid(pid),
-        WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-    );
-    !matches!(ended, Ok(None))
+/// Reaps our child if it has ended; then its number is free. Also true if somebody else did.
+fn reap(pidfd: &OwnedFd) -> bool {
+    !matches!(waitid(WaitId::PidFd(pidfd.as_fd()), REAP), Ok(None))
 }
 
 /// Waits a moment for something that cannot be waited for.

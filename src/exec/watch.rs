@@ -19,6 +19,9 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// How long after a kill it is looked again for what the kill did not reach.
 const KILL_INTERVAL: Duration = Duration::from_millis(20);
 
+/// How often a tree that was asked to end is looked at while it changes all the time.
+const RESTLESS_INTERVAL: Duration = Duration::from_millis(2);
+
 /// A time that never comes.
 const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 
@@ -137,7 +140,8 @@ impl<'a> Watch<'a> {
             if ready.is_late {
                 self.cause.get_or_insert(Cause::TimedOut);
             }
-            let has_news = ready.death != Death::None || ready.call || ready.is_late;
+            let has_news =
+                ready.death != Death::None || ready.call || ready.is_late || tree.is_restless();
             if let (true, Some(cause)) = (has_news, self.cause)
                 && self.advance(tree, level, ready.is_late)
             {
@@ -192,6 +196,11 @@ impl<'a> Watch<'a> {
         let members_at = fds.len();
         fds.extend(tree.pidfds().map(readable));
         let timeout = until.map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = match self.phase {
+            Phase::Killing(_) if tree.is_restless() => Some(Duration::ZERO),
+            _ if tree.is_restless() => timeout.map(|timeout| timeout.min(RESTLESS_INTERVAL)),
+            _ => timeout,
+        };
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         // When a signal to this process interrupts it, nothing is ready and the caller comes again.
         let is_ok = poll(&mut fds, timeout.as_ref()).is_ok();
