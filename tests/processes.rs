@@ -19,6 +19,8 @@ use watchrun::exec::{
 };
 use watchrun::outcome::ExitStatus;
 
+#[path = "processes/orphans.rs"]
+mod orphans;
 #[path = "processes/starts.rs"]
 mod starts;
 

@@ -96,11 +96,7 @@ impl OsExecutor {
         let null = File::open("/dev/null").map_err(ExecError::Descriptor)?;
         Ok(Self {
             null: null.into(),
-            kin: Kin {
-                registry,
-                children,
-                orphans,
-            },
+            kin: Kin::new(registry, children, orphans),
             inherited: Inherited {
                 path,
                 environment: None,
@@ -182,6 +178,7 @@ impl OsExecutor {
             tree.kill_unclaimed();
         }
         if let (Some(loan), Some(helper)) = (loan, &self.helper) {
+            self.kin.registry.rests(&place, leader.pid());
             loan.take_back(helper);
         }
         self.kin.registry.dead(&place);

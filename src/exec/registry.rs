@@ -34,6 +34,8 @@ enum Slot {
     Free,
     Starting,
     Alive(Pid),
+    /// Dead but for its leader, which is not reaped.
+    Resting(Pid),
 }
 
 /// A tree's place in the registry.
@@ -97,6 +99,17 @@ impl Registry {
         self.write(place, leader.as_raw_pid());
     }
 
+    /// Notes that all of the tree is dead, and who is in its group from now on is none of it: a
+    /// helper that is waited for.
+    pub(super) fn rests(&self, place: &Place, leader: Pid) {
+        self.lock().slots[place.index] = Slot::Resting(leader);
+    }
+
+    /// Whether `leader` leads a tree that is alive.
+    pub(super) fn is_alive(&self, leader: Pid) -> bool {
+        self.lock().slots.contains(&Slot::Alive(leader))
+    }
+
     /// Whether `place` is the only tree there is.
     pub(super) fn is_alone(&self, place: &Place) -> bool {
         let state = self.lock();
@@ -122,7 +135,8 @@ impl Registry {
 
     pub(super) fn knows(&self, pid: Pid) -> Known {
         let state = self.lock();
-        if state.slots.contains(&Slot::Alive(pid)) || state.helpers.contains(&pid) {
+        let leads = |slot: &Slot| *slot == Slot::Alive(pid) || *slot == Slot::Resting(pid);
+        if state.slots.iter().any(leads) || state.helpers.contains(&pid) {
             Known::Yes
         } else if state.slots.contains(&Slot::Starting) {
             Known::Perhaps
@@ -200,6 +214,9 @@ mod tests {
         registry.started(&places[0], pid(258));
         registry.started(&places[1], pid(9));
         registry.dead(&places[1]);
+        registry.rests(&places[1], pid(9));
+        assert_eq!(registry.knows(pid(9)), Known::Yes);
+        assert!(registry.is_alive(pid(258)) && !registry.is_alive(pid(9)));
         registry.ended(&places[1]);
         let mut table = Vec::new();
         registry

@@ -64,7 +64,10 @@ impl GivenUp {
 
     /// Reaps those that have ended.
     pub(super) fn reap(&self) {
-        self.lock().retain(|leader| leader.try_reap().is_none());
+        // Who looks for orphans may have reaped one already.
+        let lives =
+            |leader: &Leader| matches!(waitpid(Some(leader.pid), WaitOptions::NOHANG), Ok(None));
+        self.lock().retain(lives);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Leader>> {

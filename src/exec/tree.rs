@@ -8,6 +8,7 @@
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
@@ -33,6 +34,9 @@ const LISTINGS_MAX: usize = 4;
 const EXAMINED_MAX: usize = 32;
 const EXAMINED_FOR: Duration = Duration::from_millis(10);
 
+/// How long it is not looked again for orphans that have ended, while their trees write.
+const ORPHANS_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Reap it if it has ended.
 const REAP: WaitIdOptions = WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG);
 
@@ -42,6 +46,31 @@ pub(super) struct Kin {
     pub(super) registry: Registry,
     pub(super) children: Children,
     pub(super) orphans: Orphans,
+    // Guards when it is next looked for orphans that have ended while their tree lives. Leaf lock,
+    // held for one comparison and change.
+    due: Mutex<Instant>,
+}
+
+impl Kin {
+    pub(super) fn new(registry: Registry, children: Children, orphans: Orphans) -> Self {
+        Self {
+            registry,
+            children,
+            orphans,
+            due: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Whether it is time to look for orphans that have ended.
+    fn is_due(&self) -> bool {
+        let now = Instant::now();
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = now >= *due;
+        if is_due {
+            *due = now + ORPHANS_INTERVAL;
+        }
+        is_due
+    }
 }
 
 /// What is left of one tree beside its leader.
@@ -83,6 +112,8 @@ enum Finding {
     Doubtful,
     /// It ended, and may have left its own children to us.
     Gone,
+    /// It was another tree's, has ended and is reaped.
+    Buried,
 }
 
 /// A child of this process that belongs to the tree. Not reaped, so its number is its own.
@@ -170,8 +201,7 @@ impl<'a> Tree<'a> {
 
     /// Takes in what of `children` belongs to the tree; `is_part` when there are others.
     fn admit(&mut self, mut children: Vec<Pid>, is_part: bool) {
-        self.own = getpid().as_raw_pid();
-        self.own_group = Stat::own().ok().map(|own| own.group);
+        self.know_own();
         for look in 1..=EMPTY_LOOKS_MAX {
             let groups = self.groups.len();
             let mut is_doubtful = false;
@@ -179,6 +209,7 @@ impl<'a> Tree<'a> {
                 match self.examine(*pid, look == EMPTY_LOOKS_MAX) {
                     Finding::Member { is_in_group } => self.take_in(*pid, is_in_group),
                     Finding::Gone => self.has_changed = true,
+                    Finding::Buried => {}
                     Finding::Doubtful => {
                         is_doubtful = true;
                         return true;
@@ -197,6 +228,11 @@ impl<'a> Tree<'a> {
                 pause(Duration::from_millis(1));
             }
         }
+    }
+
+    fn know_own(&mut self) {
+        self.own = getpid().as_raw_pid();
+        self.own_group = Stat::own().ok().map(|own| own.group);
     }
 
     fn take_in(&mut self, pid: Pid, is_in_group: bool) {
@@ -246,6 +282,27 @@ impl<'a> Tree<'a> {
         }
         self.refresh();
         self.ask_strays(signal);
+    }
+
+    /// Reaps orphans of any tree that have ended, if it was not looked for them a moment ago. They
+    /// would fill the table of processes while their trees live. Bounded work.
+    pub(super) fn reap_orphans(&mut self) {
+        if !self.kin.is_due() {
+            return;
+        }
+        let start = Instant::now();
+        let mut children = self.kin.children.read().pids;
+        children.retain(|pid| self.kin.registry.knows(*pid) != Known::Yes);
+        self.know_own();
+        for pid in children {
+            let child = Stat::of(pid).filter(|stat| stat.parent == self.own);
+            if child.is_some_and(|stat| self.is_dead_orphan(pid, stat)) {
+                let _reaped = waitid(WaitId::Pid(pid), REAP);
+            }
+            if start.elapsed() >= EXAMINED_FOR {
+                break;
+            }
+        }
     }
 
     /// Sends `signal` to the group, which is to live on.
@@ -305,7 +362,7 @@ impl<'a> Tree<'a> {
             if unclaimed.is_empty() {
                 return;
             }
-            self.own_group = Stat::own().ok().map(|own| own.group);
+            self.know_own();
             let is_orphan = |pid| Stat::of(pid).is_some_and(|stat| self.is_orphan(pid, stat));
             unclaimed.retain(|pid| is_orphan(*pid) && self.mark_of(*pid) != Mark::Other);
             // A child that cannot be waited for is not one of ours after all.
@@ -362,7 +419,13 @@ impl<'a> Tree<'a> {
         }
         let of_another = Pid::from_raw(stat.group.max(0));
         if of_another.is_some_and(|leader| self.kin.registry.knows(leader) == Known::Yes) {
-            return Finding::Stranger;
+            let is_reaped =
+                self.is_dead_orphan(pid, stat) && waitid(WaitId::Pid(pid), REAP).is_ok();
+            return if is_reaped {
+                Finding::Buried
+            } else {
+                Finding::Stranger
+            };
         }
         if stat.is_zombie {
             // Its environment is gone with its memory. Nobody else will ever reap it.
@@ -413,6 +476,15 @@ impl<'a> Tree<'a> {
     /// that we are part of starts by itself is in its own group, unless it says otherwise.
     fn is_orphan(&self, pid: Pid, stat: Stat) -> bool {
         self.kin.registry.knows(pid) == Known::No && self.is_outside_own_group(stat)
+    }
+
+    /// Whether our child `pid` is an orphan that has ended, so that nobody but us will reap it: one
+    /// of the group of a tree that lives, or of none.
+    fn is_dead_orphan(&self, pid: Pid, stat: Stat) -> bool {
+        let leader = Pid::from_raw(stat.group.max(0)).filter(|leader| *leader != pid);
+        let is_of_tree = leader.is_some_and(|leader| self.kin.registry.is_alive(leader));
+        let is_of_none = || self.kin.orphans == Orphans::All && self.is_orphan(pid, stat);
+        stat.is_zombie && (is_of_tree || is_of_none())
     }
 
     fn is_outside_own_group(&self, stat: Stat) -> bool {

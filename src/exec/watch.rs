@@ -125,7 +125,10 @@ impl<'a> Watch<'a> {
             let ready = self.wait(tree);
             match ready.output {
                 Output::Nothing => {}
-                Output::Bytes => self.read(observe),
+                Output::Bytes => {
+                    self.read(observe);
+                    tree.reap_orphans();
+                }
                 Output::Closed => self.output = None,
             }
             if ready.death == Death::Leader {
