@@ -59,6 +59,22 @@ pub enum SpawnError {
 }
 
 impl SpawnError {
+    /// The exit code of a shell that is given the command as a line; `None` where it could not be
+    /// started itself.
+    #[must_use]
+    pub fn shell_code(&self) -> Option<i32> {
+        match self {
+            Self::NotFound { .. } | Self::Missing(_) | Self::InterpreterMissing(_) => Some(127),
+            Self::NotExecutable(_) | Self::TooLong(_) => Some(126),
+            Self::Empty
+            | Self::DirMissing(_)
+            | Self::DirUnusable { .. }
+            | Self::NulByte(_)
+            | Self::NoHelper
+            | Self::System { .. } => None,
+        }
+    }
+
     /// What to do about it, as one sentence fragment; `None` where there is nothing to add.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {

@@ -131,7 +131,7 @@ pub(super) fn start(
         }
         result => result,
     }
-    .map_err(|error| explain(error, program, command))
+    .map_err(|error| explain(error, command.dir.join(program), command))
 }
 
 struct Launch<'a> {
@@ -193,19 +193,22 @@ fn is_here(dir: &Path) -> bool {
     stat(dir).is_ok_and(|there| stat(".").is_ok_and(|here| is_same(here, there)))
 }
 
-/// The file to execute. Looked for here and not by the kernel interface's own search: that one
+/// The file to execute, as it is seen from the command's directory: a script is told the name that
+/// it is executed by. Looked for here and not by the kernel interface's own search: that one
 /// cannot say where it looked, and keeps the standard library from using `posix_spawn`.
 fn find(name: &OsStr, command: &Command, inherited: &OsStr) -> Result<PathBuf, SpawnError> {
     if name.as_bytes().contains(&b'/') {
-        return Ok(command.dir.join(name));
+        return Ok(name.into());
     }
     let own = command.env.iter().rev().find(|(name, _)| name == "PATH");
     let path = own.map_or(inherited, |(_, value)| value);
     let mut unusable = None;
     for dir in path.as_bytes().split(|byte| *byte == b':') {
-        let file = command.dir.join(OsStr::from_bytes(dir)).join(name);
+        let dir = if dir.is_empty() { b"." } else { dir };
+        let found = Path::new(OsStr::from_bytes(dir)).join(name);
+        let file = command.dir.join(&found);
         match access(&file, Access::EXEC_OK) {
-            Ok(()) if file.is_file() => return Ok(file),
+            Ok(()) if file.is_file() => return Ok(found),
             Err(Errno::ACCESS) if file.is_file() => unusable = unusable.or(Some(file)),
             Ok(()) | Err(_) => {}
         }

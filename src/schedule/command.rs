@@ -7,7 +7,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::lineage::Lineage;
-use crate::exec::{self, Command, plain_words};
+use crate::exec::{self, Command, SpawnError, plain_words};
+use crate::outcome::ExitStatus;
 use crate::path::{RelDir, RelPath, Root};
 use crate::watchfile::{FILES, Invocation, Task, Terminal};
 
@@ -90,11 +91,25 @@ pub(super) fn probe(task: &Task, root: &Root, line: &str) -> Command {
     }
 }
 
+/// How a command of `task` that could not be started would have ended in a shell; `None` where it
+/// was not to be one.
+pub(super) fn status_in_shell(task: &Task, error: &SpawnError) -> Option<ExitStatus> {
+    let is_plain = match task.invocation()? {
+        Invocation::Line(line) => !task.takes_files() && plain(task, line).is_some(),
+        Invocation::Words(_) => false,
+    };
+    let code = is_plain.then(|| error.shell_code()).flatten();
+    code.map(ExitStatus::Code)
+}
+
+/// The words of a `line` that needs nothing of a shell.
+fn plain(task: &Task, line: &str) -> Option<Vec<String>> {
+    let is_known = task.shell == PLAIN_SHELL;
+    is_known.then(|| plain_words(line)).flatten()
+}
+
 fn line_words(task: &Task, line: &str) -> Vec<OsString> {
-    let plain = (task.shell == PLAIN_SHELL)
-        .then(|| plain_words(line))
-        .flatten();
-    match plain {
+    match plain(task, line) {
         Some(words) => words.into_iter().map(OsString::from).collect(),
         None => shell_words(task, OsStr::new(line)),
     }

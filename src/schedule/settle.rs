@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::command;
 use super::event::{RunEvent, TaskFinished};
 use super::report::News;
 use super::run::{Driver, Mode};
@@ -262,10 +263,14 @@ impl Driver {
         let mut finished = self.finish_of(id, Outcome::Failed, took);
         let status = match &ended {
             Ended::Exited(status) => Some(*status),
-            Ended::TimedOut | Ended::Cancelled | Ended::NotStarted(_) => None,
+            Ended::NotStarted(error) => command::status_in_shell(self.plan.task(id), error),
+            Ended::TimedOut | Ended::Cancelled => None,
         };
+        if let Some(status) = status {
+            finished.set_status(status);
+        }
         match &ended {
-            Ended::Exited(status) => finished.set_status(*status),
+            Ended::Exited(_) => {}
             Ended::TimedOut => finished.outcome = Outcome::TimedOut,
             Ended::Cancelled => finished.outcome = Outcome::Cancelled,
             Ended::NotStarted(error) => {

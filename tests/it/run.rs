@@ -36,6 +36,78 @@ fn a_plain_string_means_the_same_as_in_a_shell() {
 }
 
 #[test]
+fn a_script_is_told_the_name_that_a_shell_would_tell_it() {
+    let project = Project::with(
+        r#"
+        tasks.here = { run = "./name.sh x", inputs = [] }
+        tasks.shell = { run = "./name.sh x;", inputs = [] }
+        tasks.below = { run = "./name.sh x", dir = "sub", inputs = [] }
+        tasks.up = { run = "../name.sh x", dir = "sub", inputs = [] }
+        tasks.bare = { run = "./bare x", inputs = [] }
+        tasks.found = { run = "name.sh x", env = { PATH = "sub:/usr/bin:/bin" }, inputs = [] }
+        "#,
+    );
+    for (script, text) in [
+        ("name.sh", "#!/bin/sh\necho $0 $1\n"),
+        ("sub/name.sh", "#!/bin/sh\necho $0 $1\n"),
+        ("bare", "echo $0 $1\n"),
+    ] {
+        project.write(script, text).chmod(script, 0o755);
+    }
+    let events = project.run_json(DEFAULTS).ok().events();
+    for (task, name) in [
+        ("here", "./name.sh"),
+        ("shell", "./name.sh"),
+        ("below", "./name.sh"),
+        ("up", "../name.sh"),
+        ("bare", "./bare"),
+        ("found", "sub/name.sh"),
+    ] {
+        assert_eq!(events.output(task), [format!("{name} x")], "{task}");
+    }
+}
+
+#[test]
+fn a_plain_string_that_cannot_start_has_the_exit_code_of_a_shell() {
+    let project = Project::with(
+        r#"
+        tasks.none = { run = "no-such-program x", inputs = [] }
+        tasks.gone = { run = "./gone x", inputs = [] }
+        tasks.lost = { run = "./lost x", inputs = [] }
+        tasks.text = { run = "./text x", inputs = [] }
+        tasks.none-shell = { run = "no-such-program x;", inputs = [] }
+        tasks.lost-shell = { run = "./lost x;", inputs = [] }
+        tasks.text-shell = { run = "./text x;", inputs = [] }
+        tasks.words = { run = ["no-such-program", "x"], inputs = [] }
+        "#,
+    );
+    project.write("text", "");
+    project.write("lost", "#!/no/such\n").chmod("lost", 0o755);
+    let run = project.run_json(["--keep-going"]);
+    let events = run.events();
+    let finished = |task: &str| {
+        let ends = events.of("task_finished").into_iter();
+        ends.filter(|event| event["task"] == task)
+            .next_back()
+            .expect("it ended")
+    };
+    for (task, expected) in [
+        ("none", Some(127)),
+        ("gone", Some(127)),
+        ("lost", Some(127)),
+        ("text", Some(126)),
+        ("none-shell", Some(127)),
+        ("lost-shell", Some(127)),
+        ("text-shell", Some(126)),
+        ("words", None),
+    ] {
+        assert_eq!(finished(task)["exit_code"].as_i64(), expected, "{task}");
+    }
+    let reason = finished("none")["reason"].to_string();
+    assert!(reason.contains("not found in PATH"), "{reason}");
+}
+
+#[test]
 fn the_shorthand_is_a_task() {
     let project = Project::with("[tasks]\nhi = \"echo hi\"\n");
     assert_eq!(project.run_json(["hi"]).ok().events().output("hi"), ["hi"]);
