@@ -335,8 +335,8 @@ fn what_forks_and_ends_all_the_time_is_killed_after_the_grace() {
     let bench = Bench::new();
     let script = "[ $1 -gt 0 ] || { echo > outlived; exit; }\nsh hop $(($1-1)) & exit\n";
     fs::write(bench.path("hop"), script).unwrap();
-    let line = "trap '' TERM; for i in 1 2 3 4 5 6 7 8 9 10; do \
-                sh hop 1000 & setsid sh hop 1000 & done; echo ready; sleep 1000; sleep 1000";
+    let line = "trap '' TERM; for i in 1 2 3 4 5; do \
+                sh hop 3000 & setsid sh hop 3000 & done; echo ready; sleep 1000; sleep 1000";
     let mut command = bench.shell(line);
     command.stop.grace = Duration::from_millis(50);
     let ended = bench.run_until_ready(&command, Cancel::cancel);

@@ -93,8 +93,9 @@ pub(super) struct Tree<'a> {
     has_changed: bool,
     /// Whether what was found need not be all.
     is_restless: bool,
-    /// Whether it is being killed: then so is whatever comes to light.
-    is_doomed: bool,
+    /// How many who lived came to light in the last pass of a kill; `None` before the first. From
+    /// then on whatever comes to light is killed.
+    killed: Option<usize>,
     /// The other groups that were killed in this pass.
     shot: HashSet<i32>,
     /// The number of this process, and its group.
@@ -142,7 +143,7 @@ impl<'a> Tree<'a> {
             rest: Vec::new(),
             has_changed: false,
             is_restless: false,
-            is_doomed: false,
+            killed: None,
             shot: HashSet::new(),
             own: 0,
             own_group: None,
@@ -241,10 +242,11 @@ impl<'a> Tree<'a> {
             self.has_changed = true;
             return;
         };
-        if self.is_doomed && pidfd_send_signal(&pidfd, Signal::KILL) == Err(Errno::PERM) {
+        if self.killed.is_some() && pidfd_send_signal(&pidfd, Signal::KILL) == Err(Errno::PERM) {
             self.unreachable.push(pid);
             return;
         }
+        self.killed = self.killed.map(|killed| killed + 1);
         self.members.push(Member {
             pid,
             pidfd,
@@ -325,10 +327,11 @@ impl<'a> Tree<'a> {
     /// Kills the group and every member. `false` when the leader may not be killed: it runs as
     /// another user.
     pub(super) fn kill(&mut self) -> bool {
-        if !self.is_doomed {
-            self.is_doomed = true;
+        // While there is somebody who lives, the newest are looked at before the rest.
+        if self.killed != Some(0) {
             self.rest.clear();
         }
+        self.killed = Some(0);
         self.shot.clear();
         let leader = kill_process_group(self.leader, Signal::KILL);
         let unreachable = &mut self.unreachable;
@@ -387,7 +390,7 @@ impl<'a> Tree<'a> {
         };
         let finding = self.kinship(pid, stat, is_last);
         if let Finding::Member { .. } = finding {
-            if self.is_doomed {
+            if self.killed.is_some() {
                 self.shoot(stat);
             }
             if stat.is_zombie {
