@@ -86,10 +86,8 @@ fn a_plain_string_that_cannot_start_has_the_exit_code_of_a_shell() {
     let run = project.run_json(["--keep-going"]);
     let events = run.events();
     let finished = |task: &str| {
-        let ends = events.of("task_finished").into_iter();
-        ends.filter(|event| event["task"] == task)
-            .next_back()
-            .expect("it ended")
+        let mut ends = events.of("task_finished").into_iter();
+        ends.rfind(|event| event["task"] == task).expect("it ended")
     };
     for (task, expected) in [
         ("none", Some(127)),
