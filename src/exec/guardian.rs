@@ -172,13 +172,23 @@ impl Ward<'_> {
         while looks_empty < EMPTY_LOOKS {
             looks_empty += 1;
             let own = self.look(&mut groups);
-            // Looked at once more, each right before it is killed: of one that forks and ends all
-            // the time, those that were found are gone by now.
-            for (pid, stat) in self.processes() {
+            // Looked at once more: of one that forks and ends all the time, those that were found
+            // are gone by now.
+            let mut found: Vec<(Pid, Stat, bool)> = self
+                .processes()
+                .filter(|(pid, stat)| !killed.contains(&(*pid, stat.started)))
+                .filter_map(|(pid, stat)| {
+                    let is_known = own.get(&pid) == Some(&stat.started) || is_in(&stat, &groups);
+                    let is_marked = self.is_marked(pid);
+                    (is_known || is_marked).then_some((pid, stat, is_marked))
+                })
+                .collect();
+            // Race: a runner around the one that died kills the same processes, and us. What has a
+            // mark tells it of the others, so it goes last.
+            found.sort_by_key(|(_, _, is_marked)| *is_marked);
+            for (pid, stat, _) in found {
                 let process = (pid, stat.started);
-                let is_known = own.get(&pid) == Some(&stat.started) || is_in(&stat, &groups);
-                let is_own = is_known || self.is_marked(pid);
-                if is_own && !killed.contains(&process) && kill(process) {
+                if kill(process) {
                     killed.insert(process);
                     looks_empty = 0;
                 }

@@ -87,6 +87,9 @@ pub(super) struct Tree<'a> {
     asked: Vec<Pid>,
     /// Members that may not be killed: they run as another user.
     unreachable: Vec<Pid>,
+    /// Children that ended before it was found out whose they were: they may have left children of
+    /// this tree to us, once.
+    ended_strangers: HashSet<Pid>,
     /// The listed children that are still to be examined, the newest last.
     rest: Vec<Pid>,
     /// Whether something ended since they were listed.
@@ -140,6 +143,7 @@ impl<'a> Tree<'a> {
             groups: HashSet::new(),
             asked: Vec::new(),
             unreachable: Vec::new(),
+            ended_strangers: HashSet::new(),
             rest: Vec::new(),
             has_changed: false,
             is_restless: false,
@@ -157,14 +161,17 @@ impl<'a> Tree<'a> {
     pub(super) fn refresh(&mut self) {
         let start = Instant::now();
         let mut listings = 0;
+        // Race: since an earlier look listed them, anybody may have become our child.
+        let mut is_old = true;
         loop {
             if self.rest.is_empty() {
                 listings += 1;
+                is_old = false;
                 self.list();
             }
             self.look();
             // Race: one that ended after it was listed left its own children to us.
-            self.is_restless = self.has_changed || !self.rest.is_empty();
+            self.is_restless = self.has_changed || !self.rest.is_empty() || is_old;
             let is_enough = listings == LISTINGS_MAX && self.rest.is_empty();
             if !self.is_restless || is_enough || start.elapsed() >= EXAMINED_FOR {
                 break;
@@ -433,8 +440,12 @@ impl<'a> Tree<'a> {
         if stat.is_zombie {
             // Its environment is gone with its memory. Nobody else will ever reap it.
             let is_orphan = self.kin.orphans == Orphans::All && self.is_orphan(pid, stat);
-            let is_own = is_orphan || self.asked.contains(&pid);
-            return if is_own { member } else { Finding::Stranger };
+            if is_orphan || self.asked.contains(&pid) {
+                return member;
+            }
+            // Race: it may have ended, and left its children to us, since we were listed.
+            self.has_changed |= self.ended_strangers.insert(pid);
+            return Finding::Stranger;
         }
         match procfs::mark_of(pid, |element| element == self.id.as_bytes()) {
             Mark::Own => {
