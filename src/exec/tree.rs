@@ -284,7 +284,7 @@ impl<'a> Tree<'a> {
         let escaped = self.escaped();
         let _gone = kill_process_group(self.leader, signal);
         let _gone = kill_process_group(self.leader, Signal::CONT);
-        for (pid, pidfd) in escaped {
+        for (pid, pidfd, _) in escaped {
             let _gone = pidfd_send_signal(&pidfd, signal);
             let _gone = pidfd_send_signal(&pidfd, Signal::CONT);
             self.asked.push(pid);
@@ -506,7 +506,7 @@ impl<'a> Tree<'a> {
     }
 
     /// The living descendants of the leader that are not in its group.
-    fn escaped(&self) -> Vec<(Pid, OwnedFd)> {
+    fn escaped(&self) -> Vec<(Pid, OwnedFd, Stat)> {
         let mut found = Vec::new();
         let mut parents = vec![self.leader];
         while let Some(parent) = parents.pop() {
@@ -521,7 +521,7 @@ impl<'a> Tree<'a> {
                 };
                 let is_child = stat.parent == parent.as_raw_pid();
                 if is_child && stat.group != self.leader.as_raw_pid() {
-                    found.push((pid, pidfd));
+                    found.push((pid, pidfd, stat));
                 }
             }
         }
