@@ -197,6 +197,8 @@ fn somebody_who_saves_during_every_run_is_no_loop() {
         project.save("in", format!("during {n}\n"));
         go.open();
         watcher.wait_finished("up", "done");
+        // Before that it could be taken for what the run wrote.
+        watcher.wait_started("up");
         project.save("in", format!("after {n}\n"));
     }
     while project.read("out") != "after 5\n" {
