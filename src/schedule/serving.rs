@@ -75,22 +75,7 @@ impl Driver {
                 self.turn(serial, ServiceState::Ready, Some(pid));
                 self.became_ready(serial);
             }
-            ServiceEvent::Exited(status) => {
-                instance.status = Some(status);
-                if std::mem::take(&mut instance.is_up)
-                    && let Some(id) = instance.task
-                {
-                    self.recall();
-                    self.schedule.set_down(id, true);
-                }
-                let Some(instance) = self.services.instances.get(&serial) else {
-                    return;
-                };
-                if instance.state == ServiceState::Ready || instance.state == ServiceState::Stale {
-                    let message = format!("service `{}` ended with {status}", instance.name);
-                    self.warn("service", message, None);
-                }
-            }
+            ServiceEvent::Exited(status) => self.exited(serial, status),
             ServiceEvent::NotReady(tail) => instance.trouble = Some(bring::not_ready(&tail)),
             ServiceEvent::PortTaken(addr, holder) => {
                 instance.trouble = Some(bring::port_taken(addr, &holder));
@@ -112,6 +97,24 @@ impl Driver {
                 self.gone(serial, end);
             }
             ServiceEvent::Stopped => self.gone(serial, ServiceState::Stopped),
+        }
+    }
+
+    /// The process of an instance ended by itself; another start may follow.
+    fn exited(&mut self, serial: Serial, status: ExitStatus) {
+        let Some(instance) = self.services.instances.get_mut(&serial) else {
+            return;
+        };
+        instance.status = Some(status);
+        let was_up = std::mem::take(&mut instance.is_up);
+        let serves = matches!(instance.state, ServiceState::Ready | ServiceState::Stale);
+        let message = format!("service `{}` ended with {status}", instance.name);
+        if let Some(id) = instance.task.filter(|_| was_up) {
+            self.recall();
+            self.schedule.set_down(id, true);
+        }
+        if serves {
+            self.warn("service", message, None);
         }
     }
 

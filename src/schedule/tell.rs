@@ -89,7 +89,7 @@ impl Driver {
         if self.wave.as_ref().is_some_and(|wave| wave.run.is_some()) {
             return self.tell_finished(id, finished);
         }
-        self.allow(id, &mut finished);
+        self.mark_allowed(id, &mut finished);
         let wave = self.wave.get_or_insert_with(Wave::new);
         if wave.outcomes.insert(id, finished.outcome).is_some() {
             wave.withheld.retain(|other| other.task != finished.task);
@@ -116,7 +116,7 @@ impl Driver {
     fn tell_finished(&mut self, id: TaskId, mut finished: TaskFinished) {
         self.announce(&[]);
         finished.run = self.run_number();
-        self.allow(id, &mut finished);
+        self.mark_allowed(id, &mut finished);
         self.progress[id].told = Some(finished.outcome);
         if let Some(wave) = &mut self.wave {
             wave.outcomes.insert(id, finished.outcome);
@@ -125,7 +125,7 @@ impl Driver {
     }
 
     /// Marks a failure of `id` that fails nothing else.
-    fn allow(&self, id: TaskId, finished: &mut TaskFinished) {
+    fn mark_allowed(&self, id: TaskId, finished: &mut TaskFinished) {
         let may_fail = self.plan.task(id).failure == FailureRule::Allowed;
         finished.allowed = may_fail && finished.outcome.is_failure();
     }
